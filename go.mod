@@ -1,0 +1,3 @@
+module github.com/gantry-ci/gantry
+
+go 1.26

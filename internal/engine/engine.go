@@ -1,0 +1,214 @@
+// Package engine says what gantry needs of a container engine. Drivers live in packages below it; every driver
+// and the fake pass the suite in enginetest.
+//
+// Labels are the state: whatever a driver makes carries ContainerSpec.Labels or JobSpec.Labels, so that Remove
+// finds it after any crash.
+package engine
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Engine starts and removes containers. Methods may be called concurrently.
+type Engine interface {
+	// Info asks the engine who it is. An engine that does not answer is an error that says why
+	// (not running, permission denied on the socket).
+	Info(ctx context.Context) (Info, error)
+
+	// StartJob makes the job's network, pulls images in parallel (each once), starts the containers in parallel,
+	// and waits until every container that declares a health check is healthy. It fails as soon as one service
+	// exits or turns unhealthy, with the last 100 lines of its log in the error. After an error what was made is
+	// still there: call Remove. Progress lines go to log.
+	StartJob(ctx context.Context, spec JobSpec, log io.Writer) (Job, error)
+
+	// StartStep pulls spec.Image if the policy says so and starts a container that is removed, with its
+	// anonymous volumes, when its first process ends. It returns once the container was asked for.
+	StartStep(ctx context.Context, spec ContainerSpec, network string, log io.Writer) (*StepContainer, error)
+
+	// Inspect tells the state of one container. A container that does not exist gives ErrNotFound.
+	Inspect(ctx context.Context, id string) (Status, error)
+
+	// Logs writes the last n lines that the container printed (both streams) to w.
+	Logs(ctx context.Context, id string, n int, w io.Writer) error
+
+	// List returns the containers and networks that carry all the labels.
+	List(ctx context.Context, labels map[string]string) (Inventory, error)
+
+	// Remove kills and removes, in parallel, everything in the inventory: containers with their anonymous
+	// volumes, then networks. What is already gone is not an error.
+	Remove(ctx context.Context, inv Inventory) error
+
+	// Build builds an image unless one with that tag is there already.
+	Build(ctx context.Context, spec BuildSpec, log io.Writer) error
+
+	// Images returns images that carry all the labels; RemoveImages removes such images by ID (in use: skipped).
+	Images(ctx context.Context, labels map[string]string) ([]Image, error)
+	RemoveImages(ctx context.Context, ids []string) error
+}
+
+// Info describes an engine.
+type Info struct {
+	Name          string // "docker", "podman"
+	Path          string // absolute path of its command line program
+	ClientVersion string
+	ServerVersion string
+	Rootless      bool
+	CgroupVersion string // "1", "2"
+	StorageDriver string
+	StorageRoot   string
+	SELinux       bool
+	// Socket is the engine's API socket on the host, "" if there is none.
+	Socket string
+}
+
+// PullPolicy says when an image is pulled. An image named by digest is never pulled again once present.
+type PullPolicy string
+
+// The pull policies.
+const (
+	PullAlways  PullPolicy = "always"
+	PullMissing PullPolicy = "missing"
+	PullNever   PullPolicy = "never"
+)
+
+// JobSpec is everything that a job needs from the engine.
+type JobSpec struct {
+	Network   NetworkSpec
+	Container *ContainerSpec // nil: services only
+	Services  []ContainerSpec
+	Labels    map[string]string // for the network
+	Timeouts  Timeouts
+}
+
+// NetworkSpec names the job's network.
+type NetworkSpec struct {
+	Name   string
+	Create bool // false: it exists already, or is a mode such as "host"
+}
+
+// Timeouts bound the phases of StartJob. Zero means no bound.
+type Timeouts struct {
+	Pull, Start, Health time.Duration
+}
+
+// ContainerSpec is one container to create.
+type ContainerSpec struct {
+	Name        string
+	Title       string // how the log calls it: "job container", "service redis"
+	Labels      map[string]string
+	Image       string
+	Pull        PullPolicy
+	PullTimeout time.Duration // for StartStep
+	Credentials *Credentials  // nil: what the host is logged in to
+	Entrypoint  string        // "": the image's
+	Args        []string
+	WorkingDir  string            // "": the image's
+	Env         map[string]string // values never appear in argv
+	Ports       []string          // "8080:80/tcp", "6379"
+	Mounts      []Mount
+	Aliases     []string // names on the job's network; ignored where the network has none
+	// Options are extra create flags in the engine's own words, already split. They stand after the flags that
+	// a user may override (name, workdir, network, ports) and before those that gantry must keep (env, mounts,
+	// entrypoint). A --network among them replaces the job's network for this container.
+	Options []string
+}
+
+// Mount is a bind mount, a named volume or (Source "") an anonymous volume.
+type Mount struct {
+	Source   string
+	Target   string
+	ReadOnly bool
+	Options  []string // further options such as "z"
+}
+
+// Credentials log in to a registry. Server is "" for Docker Hub.
+type Credentials struct {
+	Username, Password, Server string
+}
+
+// Job is what StartJob made.
+type Job struct {
+	Network   string
+	Container *Started
+	Services  []Started // aligned with JobSpec.Services
+	Phases    []Phase
+}
+
+// Started is a running container.
+type Started struct {
+	ID      string
+	Name    string
+	Network string            // the network it is on
+	Ports   map[string]string // container port -> host port
+}
+
+// Phase is one line of the timing table.
+type Phase struct {
+	Title string // "pull node:22", "start redis", "health redis"
+	Start time.Time
+	Took  time.Duration
+}
+
+// StepContainer is a container started by StartStep.
+type StepContainer struct {
+	Name string
+	// Entrypoint and Cmd are the image's own.
+	Entrypoint, Cmd []string
+	// Gone is closed when the container has been removed; Err is valid after that: nil, or why the engine could
+	// not run it, with the engine's command and output.
+	Gone <-chan struct{}
+	Err  func() error
+}
+
+// Status is the state of a container.
+type Status struct {
+	ID        string
+	Running   bool
+	ExitCode  int
+	OOMKilled bool
+	Error     string // the engine's own words
+	Health    string // "", "starting", "healthy", "unhealthy"
+	Labels    map[string]string
+	Ports     map[string]string
+}
+
+// Inventory is what Remove removes.
+type Inventory struct {
+	Containers []Container
+	Networks   []Network
+}
+
+// Container is a row of an Inventory.
+type Container struct {
+	ID, Name, Image string
+	Running         bool
+	Labels          map[string]string
+	Created         time.Time
+}
+
+// Network is a row of an Inventory.
+type Network struct {
+	ID, Name string
+	Labels   map[string]string
+	Created  time.Time
+}
+
+// Image is an image in the engine's store.
+type Image struct {
+	ID      string
+	Tags    []string
+	Created time.Time
+	Labels  map[string]string
+}
+
+// BuildSpec is an image to build. Context is a directory; Dockerfile an absolute path.
+type BuildSpec struct {
+	Tag        string
+	Dockerfile string
+	Context    string
+	Labels     map[string]string
+	Pull       bool
+	Timeout    time.Duration
+}
