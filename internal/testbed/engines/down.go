@@ -1,0 +1,94 @@
+package engines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/testbed"
+)
+
+// dirPrefix begins the names of beds' directories. Short: the path of a socket may have 107 bytes.
+const dirPrefix = "gtb-"
+
+// downLimit bounds what the engines are given to remove their containers and networks.
+const downLimit = 45 * time.Second
+
+// Down ends everything and deletes the bed's directory. It goes on after errors and may be called again.
+func (b *Bed) Down() error {
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), downLimit)
+	defer cancel()
+	for _, engine := range b.state.Facts.Engines() {
+		b.empty(ctx, engine)
+	}
+	for _, p := range b.state.Processes {
+		p.end(15 * time.Second)
+	}
+	killAllIn(b.Dir)
+	err := errors.Join(unmountAllIn(b.Dir), removeDir(b.Dir))
+	fmt.Fprintf(b.talk, "testbed: down in %.1f s\n", time.Since(begin).Seconds())
+	return err
+}
+
+// empty removes all containers and networks of an engine. What does not succeed is only told: the engine's
+// processes and files go in any case.
+func (b *Bed) empty(ctx context.Context, engine *testbed.Engine) {
+	for _, kind := range []struct {
+		list   []string
+		remove []string
+	}{
+		{[]string{"ps", "--all", "--quiet"}, []string{"rm", "--force", "--volumes"}},
+		{[]string{"network", "ls", "--quiet", "--filter", "label=" + leakLabel}, []string{"network", "rm"}},
+	} {
+		ids, err := ask(ctx, engine, kind.list...)
+		if err == nil && strings.TrimSpace(ids) != "" {
+			err = run(ctx, engine, append(kind.remove, strings.Fields(ids)...)...)
+		}
+		if err != nil {
+			fmt.Fprintf(b.talk, "testbed: emptying %s: %v\n", engine.Label, err)
+		}
+	}
+}
+
+// leakLabel is on everything that gantry makes.
+const leakLabel = "io.gantry.runner"
+
+// Leaks lists the containers and networks that gantry has made and nobody removed, one a line, in words for people.
+func (b *Bed) Leaks(ctx context.Context) ([]string, error) {
+	var leaks []string
+	var errs []error
+	for _, engine := range b.state.Facts.Engines() {
+		for what, list := range map[string][]string{
+			"container": {"ps", "--all", "--format", "{{.Names}} {{.Image}} {{.Status}}"},
+			"network":   {"network", "ls", "--format", "{{.Name}}"},
+		} {
+			out, err := ask(ctx, engine, append(list, "--filter", "label="+leakLabel)...)
+			errs = append(errs, err)
+			for line := range strings.Lines(out) {
+				leaks = append(leaks, fmt.Sprintf("%s: %s %s", engine.Label, what, strings.TrimSpace(line)))
+			}
+		}
+	}
+	return leaks, errors.Join(errs...)
+}
+
+// EndStale ends the beds of testbed commands that were killed before they could.
+func EndStale(talk io.Writer) {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	for _, dir := range dirs {
+		bed, err := Open(dir, talk)
+		if err != nil || bed.state.Keep || bed.state.Owner.alive() {
+			continue
+		}
+		fmt.Fprintf(talk, "testbed: ending %s, whose owner was killed\n", dir)
+		if err := bed.Down(); err != nil {
+			fmt.Fprintf(talk, "testbed: %v\n", err)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package testbed
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Environment variables through which the testbed command hands its facts to the tests. Each holds JSON.
+const (
+	EnvDocker   = "GANTRY_TEST_DOCKER"
+	EnvPodman   = "GANTRY_TEST_PODMAN"
+	EnvRootless = "GANTRY_TEST_ROOTLESS"
+	EnvRegistry = "GANTRY_TEST_REGISTRY"
+)
+
+// Engine is a running container engine.
+type Engine struct {
+	Name  string   // "docker" or "podman", as GANTRY_ENGINE says it
+	Label string   // "docker", "podman" or "podman-rootless"
+	Path  string   // absolute path of its command line program
+	Env   []string // the whole environment in which to run that program, or gantry
+	UID   int      // whom to run it as
+	GID   int
+	Home  string // HOME of that user, a directory of the testbed's
+}
+
+// Command is one call of the engine's own program, with its environment, as its user. The caller must be root or
+// that user.
+func (e *Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
+	return e.Program(ctx, e.Path, args...)
+}
+
+// Program is a call of any program with the engine's environment, as the engine's user, in a directory that this
+// user can enter. It is killed when ctx ends.
+func (e *Engine) Program(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append([]string(nil), e.Env...)
+	cmd.Dir = e.Home
+	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if os.Geteuid() != e.UID {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(e.UID), Gid: uint32(e.GID)}
+	}
+	return cmd
+}
+
+// RegistryServer is a private registry on loopback that asks for a password. Engines may use it without TLS.
+type RegistryServer struct {
+	Addr     string // host:port
+	User     string
+	Password string
+	Image    string // an image that is there: ADDR/private/busybox:1
+}
+
+func encode(name string, fact any) (string, error) {
+	text, err := json.Marshal(fact)
+	if err != nil {
+		return "", fmt.Errorf("encoding %s: %w", name, err)
+	}
+	return name + "=" + string(text), nil
+}
+
+// Facts is everything a testbed has running; what is nil was not asked for.
+type Facts struct {
+	Docker   *Engine
+	Podman   *Engine
+	Rootless *Engine
+	Registry *RegistryServer
+}
+
+// Environ renders the facts as NAME=JSON, for the tests' environment.
+func (f Facts) Environ() ([]string, error) {
+	named := []struct {
+		name    string
+		fact    any
+		present bool
+	}{
+		{EnvDocker, f.Docker, f.Docker != nil},
+		{EnvPodman, f.Podman, f.Podman != nil},
+		{EnvRootless, f.Rootless, f.Rootless != nil},
+		{EnvRegistry, f.Registry, f.Registry != nil},
+	}
+	var env []string
+	for _, n := range named {
+		if !n.present {
+			continue
+		}
+		line, err := encode(n.name, n.fact)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, line)
+	}
+	return env, nil
+}
+
+// Engines lists the engines that are there.
+func (f Facts) Engines() []*Engine {
+	var list []*Engine
+	for _, e := range []*Engine{f.Docker, f.Podman, f.Rootless} {
+		if e != nil {
+			list = append(list, e)
+		}
+	}
+	return list
+}
