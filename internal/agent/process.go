@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+var errClosed = errors.New("closed")
+
+// How long output is awaited after the step's own process has ended, when others still hold the pipe: until it
+// has been quiet for quietAfterExit, at most capAfterExit.
+const (
+	quietAfterExit = 100 * time.Millisecond
+	capAfterExit   = 400 * time.Millisecond
+)
+
+// pipeSize is asked for the output pipe; the kernel may refuse, then it is 64 KiB.
+const pipeSize = 256 << 10
+
+const fSetPipeSize = 1031 // F_SETPIPE_SZ of fcntl(2)
+
+// process is a supervisor and the pipe that its step writes to.
+type process struct {
+	control *os.File
+	in      *bufio.Reader
+	output  *os.File
+}
+
+// spawn starts a supervisor that waits for a step.
+func spawn() (*process, error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("making a socket pair: %w", err)
+	}
+	remote := os.NewFile(uintptr(pair[1]), "remote")
+	defer remote.Close()
+	// Non-blocking, so that reads and deadlines go through the poller.
+	if err := syscall.SetNonblock(pair[0], true); err != nil {
+		return nil, fmt.Errorf("preparing the control socket: %w", err)
+	}
+	local := os.NewFile(uintptr(pair[0]), "control")
+	r, w, err := os.Pipe()
+	if err != nil {
+		local.Close()
+		return nil, fmt.Errorf("making the output pipe: %w", err)
+	}
+	defer w.Close()
+	growPipe(r)
+	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", "supervise"}, &os.ProcAttr{
+		Env:   []string{"GOMAXPROCS=1"},
+		Files: []*os.File{nil, nil, os.Stderr, remote, w},
+	})
+	if err != nil {
+		local.Close()
+		r.Close()
+		return nil, fmt.Errorf("starting a supervisor: %w", err)
+	}
+	return &process{control: local, in: bufio.NewReader(local), output: r}, p.Release()
+}
+
+func growPipe(f *os.File) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	conn.Control(func(fd uintptr) { // refused: the pipe stays as it is
+		syscall.Syscall(syscall.SYS_FCNTL, fd, fSetPipeSize, pipeSize)
+	})
+}
+
+// start hands the step over. started is false if the supervisor was dead already: take another.
+func (p *process) start(req startRequest) (early *supervisorExit, started bool) {
+	if writeJSON(p.control, frameStart, req) != nil {
+		return nil, false
+	}
+	kind, payload, err := readFrame(p.in, 1<<20)
+	switch {
+	case err != nil:
+		return nil, false
+	case kind == frameExit:
+		exit := decodeExit(payload)
+		return &exit, true
+	}
+	return nil, true
+}
+
+func (p *process) signal(sig syscall.Signal) error {
+	return writeJSON(p.control, frameSignal, cancelRequest{Signal: int(sig)})
+}
+
+func (p *process) close() {
+	p.control.Close()
+	p.output.Close()
+}
+
+// pump copies the step's output into b until the pipe is closed, or for a while after exited.
+func (p *process) pump(b *buffer, exited <-chan struct{}) {
+	buf := make([]byte, outputChunk)
+	var last time.Time // when to stop for good; zero while the step runs
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-exited:
+			p.output.SetReadDeadline(time.Now()) // interrupts the read that is under way
+		case <-stop:
+		}
+	}()
+	for {
+		n, err := p.output.Read(buf)
+		if _, werr := b.Write(buf[:n]); werr != nil {
+			return
+		}
+		switch {
+		case err == nil && last.IsZero():
+		case err == nil:
+			p.output.SetReadDeadline(earlier(time.Now().Add(quietAfterExit), last))
+		case errors.Is(err, os.ErrDeadlineExceeded) && last.IsZero():
+			last = time.Now().Add(capAfterExit)
+			p.output.SetReadDeadline(time.Now().Add(quietAfterExit))
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			p.sweep(b)
+			return
+		default:
+			return
+		}
+	}
+}
+
+// sweep takes what the pipe holds right now: all that the step's own process wrote is among it, however slow
+// the client was.
+func (p *process) sweep(b *buffer) {
+	p.output.SetReadDeadline(time.Time{})
+	left := pending(p.output)
+	buf := make([]byte, outputChunk)
+	for left > 0 {
+		n, err := p.output.Read(buf[:min(left, len(buf))])
+		if _, werr := b.Write(buf[:n]); werr != nil || err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// discard keeps the pipe flowing for background processes that outlive their step.
+func (p *process) discard() {
+	p.output.SetReadDeadline(time.Time{})
+	buf := make([]byte, 4<<10)
+	for {
+		if _, err := p.output.Read(buf); err != nil {
+			p.output.Close()
+			return
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

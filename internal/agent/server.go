@@ -1,0 +1,346 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Times of the server's upkeep.
+const (
+	socketCheck  = 250 * time.Millisecond // how often a socket that the job deleted is noticed
+	keepExit     = 5 * time.Minute        // how long an exit record waits for a client
+	requestLimit = 10 * time.Second       // how long a connection may take for its first frame
+)
+
+// ServerOptions configure a Server.
+type ServerOptions struct {
+	// Socket is the path of the unix socket to listen on.
+	Socket string
+	// Env is the container's own environment.
+	Env     []string
+	Version string
+	// Once ends the server after its first step. FirstStep is how long that may take to come; 0: for ever.
+	Once      bool
+	FirstStep time.Duration
+	Log       *slog.Logger // nil: discard
+}
+
+// Server is the first process of a container.
+type Server struct {
+	opts  ServerOptions
+	log   *slog.Logger
+	spare chan *process
+	done  chan struct{} // Once: the step has ended
+
+	mu    sync.Mutex
+	token string
+	runs  map[string]*run
+	last  Exit // of the last step that was forgotten
+	once  sync.Once
+}
+
+// NewServer makes a server; Serve runs it.
+func NewServer(opts ServerOptions) *Server {
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{opts: opts, log: log, spare: make(chan *process, 1), done: make(chan struct{}), runs: map[string]*run{}}
+}
+
+// Serve listens until ctx ends, or with Once until the step has. It returns the step's exit record then.
+// All processes of all steps have been told to die when it returns.
+func (s *Server) Serve(ctx context.Context) (Exit, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l, err := listen(s.opts.Socket)
+	if err != nil {
+		return Exit{}, err
+	}
+	go s.refill()
+	go s.accept(ctx, l)
+	var late <-chan time.Time
+	if s.opts.Once && s.opts.FirstStep > 0 {
+		late = time.After(s.opts.FirstStep)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			s.killAll()
+			return Exit{Code: 143}, nil
+		case <-s.done:
+			s.killAll()
+			return s.last, nil
+		case <-late:
+			if late = nil; s.idle() {
+				return Exit{Code: 125}, errors.New("nobody asked for the step in time")
+			}
+		case <-time.After(socketCheck):
+			if _, err := os.Lstat(s.opts.Socket); errors.Is(err, fs.ErrNotExist) {
+				l = s.relisten(ctx, l)
+			}
+		}
+	}
+}
+
+// listen makes the socket. Its folder is closed to other users of the host; the socket itself is open, because
+// the container's user is often not the runner's.
+func listen(path string) (*net.UnixListener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing the old socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("opening the socket: %w", err)
+	}
+	return l, nil
+}
+
+// relisten makes a socket again that a step has deleted. It fails as long as the folder is gone too.
+func (s *Server) relisten(ctx context.Context, old *net.UnixListener) *net.UnixListener {
+	l, err := listen(s.opts.Socket)
+	if err != nil {
+		s.log.Debug("the socket is gone", "error", err)
+		return old
+	}
+	old.Close()
+	go s.accept(ctx, l)
+	return l
+}
+
+func (s *Server) accept(ctx context.Context, l *net.UnixListener) {
+	for ctx.Err() == nil {
+		conn, err := l.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of file descriptors, say: others go on, and this one gets better
+			s.log.Warn("accepting a connection", "error", err)
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		go s.handle(conn)
+	}
+}
+
+func (s *Server) handle(conn *net.UnixConn) {
+	defer conn.Close()
+	in := bufio.NewReaderSize(conn, 4<<10)
+	conn.SetReadDeadline(time.Now().Add(requestLimit))
+	kind, payload, err := readFrame(in, maxFrame)
+	if err != nil || kind != frameRequest {
+		return
+	}
+	conn.SetReadDeadline(time.Time{})
+	var req request
+	if err := json.Unmarshal(payload, &req); err != nil {
+		s.refuse(conn, refusedProtocol, err.Error())
+		return
+	}
+	s.dispatch(conn, in, &req)
+}
+
+func (s *Server) dispatch(conn *net.UnixConn, in *bufio.Reader, req *request) {
+	switch {
+	case req.Protocol != protocol:
+		s.refuse(conn, refusedProtocol, fmt.Sprintf("the agent speaks version %d, the client %d", protocol, req.Protocol))
+	case !s.admit(req):
+		s.refuse(conn, refusedToken, "wrong token")
+	case req.Op == opClaim, req.Op == opHello:
+		writeJSON(conn, frameHello, s.hello()) // the client asks again if it does not arrive
+	case req.Op == opStart && req.Step != nil && len(req.Step.Argv) > 0:
+		s.attend(conn, in, s.start(req.Step), 0)
+	case req.Op == opAttach:
+		if r := s.find(req.ID); r != nil {
+			s.attend(conn, in, r, req.Offset)
+			return
+		}
+		s.refuse(conn, refusedUnknown, "no step "+req.ID)
+	default:
+		s.refuse(conn, refusedProtocol, "cannot do "+req.Op)
+	}
+}
+
+// admit checks the token; the first claim sets it.
+func (s *Server) admit(req *request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == "" && req.Op == opClaim {
+		s.token = req.Token
+	}
+	return s.token != "" && subtle.ConstantTimeCompare([]byte(s.token), []byte(req.Token)) == 1
+}
+
+func (s *Server) refuse(conn *net.UnixConn, kind, message string) {
+	s.log.Warn("refused", "kind", kind, "message", message)
+	writeJSON(conn, frameError, refusal{Kind: kind, Message: message}) // gone already: nothing to tell
+}
+
+func (s *Server) hello() Hello {
+	return Hello{
+		Protocol: protocol, Version: s.opts.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
+		Alpine: containerIsAlpine(),
+	}
+}
+
+func (s *Server) find(id string) *run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runs[id]
+}
+
+func (s *Server) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.runs) == 0
+}
+
+// start runs a step, or finds it if it runs already.
+func (s *Server) start(step *Step) *run {
+	s.mu.Lock()
+	r, known := s.runs[step.ID]
+	if !known {
+		r = newRun(step)
+		s.runs[step.ID] = r
+	}
+	s.mu.Unlock()
+	if !known {
+		s.launch(r)
+	}
+	return r
+}
+
+// launch gives the run a supervisor. A waiting one may have been killed by a step: then a fresh one.
+func (s *Server) launch(r *run) {
+	req := startRequest{Argv: r.step.Argv, Env: environ(s.opts.Env, r.step), Dir: r.step.Dir}
+	for range 2 {
+		proc, err := s.take()
+		if err != nil {
+			r.fail(126, err.Error())
+			return
+		}
+		early, started := proc.start(req)
+		if !started {
+			proc.close()
+			continue
+		}
+		if early != nil {
+			proc.close()
+			r.fail(early.Code, early.Error)
+			return
+		}
+		r.mu.Lock()
+		r.proc = proc
+		r.mu.Unlock()
+		go r.follow()
+		return
+	}
+	r.fail(126, "the step's supervisor was killed before it could start the step")
+}
+
+// take gives the waiting supervisor, or starts one.
+func (s *Server) take() (*process, error) {
+	select {
+	case p := <-s.spare:
+		go s.refill()
+		return p, nil
+	default:
+		return spawn()
+	}
+}
+
+// refill keeps one supervisor waiting, so that a step need not wait for one to start.
+func (s *Server) refill() {
+	if s.opts.Once && !s.idle() {
+		return
+	}
+	p, err := spawn()
+	if err != nil {
+		s.log.Warn("no spare supervisor", "error", err) // the step that needs one will tell
+		return
+	}
+	select {
+	case s.spare <- p:
+	default:
+		p.close()
+	}
+}
+
+// attend serves a client of a run to the end of its connection.
+func (s *Server) attend(conn *net.UnixConn, in *bufio.Reader, r *run, offset int64) {
+	if !r.out.holds(offset) {
+		s.refuse(conn, refusedOffset, fmt.Sprintf("step %s has no output at offset %d any more", r.id, offset))
+		return
+	}
+	client, bye := r.serve(conn, in, offset)
+	if bye {
+		s.forget(r)
+		return
+	}
+	r.abandon(client, func() {
+		select {
+		case <-r.gone:
+		case <-time.After(2 * orphanKill):
+		}
+		if s.opts.Once {
+			s.forget(r)
+			return
+		}
+		time.AfterFunc(keepExit, func() { s.forget(r) })
+	})
+}
+
+func (s *Server) forget(r *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.runs, r.id)
+	r.out.close()
+	if !s.opts.Once {
+		return
+	}
+	s.last = Exit{Code: 137}
+	if exit := r.result(); exit != nil {
+		s.last = *exit
+	}
+	s.once.Do(func() { close(s.done) })
+}
+
+func (s *Server) killAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		r.kill()
+	}
+}
+
+// Reap waits for every child that ends, for ever: supervisors, and as first process of the container whatever
+// lost its parent. Start it once.
+func Reap(sigchld <-chan os.Signal) {
+	for range sigchld {
+		for {
+			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+			if pid <= 0 || err != nil && !errors.Is(err, syscall.EINTR) {
+				break
+			}
+		}
+	}
+}
+
+func cutEnv(kv string) (key, value string, ok bool) { return strings.Cut(kv, "=") }
