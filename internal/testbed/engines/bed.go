@@ -31,6 +31,8 @@ type Bed struct {
 	mu    sync.Mutex
 	state state
 	talk  io.Writer // progress, for people
+
+	registryAddr string // chosen before anything starts: the engines' configuration names it
 }
 
 // state is what Down needs; it is kept in the file state.json of the bed.
@@ -60,6 +62,9 @@ func Up(ctx context.Context, opts Options) (*Bed, error) {
 	bed, err := newBed(opts)
 	if err != nil {
 		return nil, err
+	}
+	if bed.registryAddr, err = freeAddr(); err != nil {
+		return nil, errors.Join(err, bed.Down())
 	}
 	begin := time.Now()
 	if err := bed.startAll(ctx, opts.Only); err != nil {
@@ -134,7 +139,16 @@ type part struct {
 
 func (b *Bed) parts(only []string) []part {
 	all := []part{
-		{"docker", b.startDocker, func(ctx context.Context, i *built) error { return loadInto(ctx, b.state.Facts.Docker, i) }},
+		{"docker", b.startDocker, func(ctx context.Context, i *built) error {
+			return loadInto(ctx, b.state.Facts.Docker, i)
+		}},
+		{"podman", b.startPodman, func(ctx context.Context, i *built) error {
+			return loadInto(ctx, b.state.Facts.Podman, i)
+		}},
+		{"rootless", b.startRootless, func(ctx context.Context, i *built) error {
+			return loadInto(ctx, b.state.Facts.Rootless, i)
+		}},
+		{"registry", b.startRegistry, b.fillRegistry},
 	}
 	if len(only) == 0 {
 		return all

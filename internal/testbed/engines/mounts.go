@@ -41,3 +41,12 @@ func removeDir(dir string) error {
 	}
 	return fmt.Errorf("deleting %s: %w", dir, err)
 }
+
+// storageDriver is overlay, except where the directory lies on an overlay itself (a CI job in a container).
+func storageDriver(dir string) string {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "vfs"
+	}
+	return "overlay"
+}

@@ -147,5 +147,5 @@ func newImage(p planned) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("encoding its configuration: %w", err)
 	}
-	return Image{Name: p.name, Config: newBlob(text), Layers: p.layers}, nil
+	return Image{Name: p.name, Config: NewBlob(text), Layers: p.layers}, nil
 }

@@ -90,7 +90,7 @@ func (l *layer) finish() (Blob, error) {
 	if err := l.tar.Close(); err != nil {
 		return Blob{}, fmt.Errorf("ending a layer: %w", err)
 	}
-	return newBlob(l.buf.Bytes()), nil
+	return NewBlob(l.buf.Bytes()), nil
 }
 
 // Blob is content and its SHA-256 in hexadecimal.
@@ -102,7 +102,8 @@ type Blob struct {
 // Digest is the blob's name in registries and image configurations.
 func (b Blob) Digest() string { return "sha256:" + b.Hex }
 
-func newBlob(content []byte) Blob {
+// NewBlob names content.
+func NewBlob(content []byte) Blob {
 	sum := sha256.Sum256(content)
 	return Blob{Content: content, Hex: hex.EncodeToString(sum[:])}
 }
