@@ -40,6 +40,7 @@ type state struct {
 	Owner     process
 	Keep      bool // the bed outlives its owner
 	Processes []process
+	Bridge    string // of Docker's default network
 	Facts     testbed.Facts
 }
 

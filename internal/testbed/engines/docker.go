@@ -27,11 +27,19 @@ func (b *Bed) startDocker(ctx context.Context) error {
 	if err := os.WriteFile(config, []byte("{}\n"), 0o644); err != nil {
 		return fmt.Errorf("configuring dockerd: %w", err)
 	}
+	bridge, err := takeBridge()
+	if err != nil {
+		return err
+	}
+	if err := b.record(func(s *state) { s.Bridge = bridge }); err != nil {
+		return err
+	}
 	cmd := exec.Command(daemon,
 		"--data-root", filepath.Join(dir, "data"),
 		"--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"),
 		"--config-file", config,
+		"--bridge", bridge,
 		"--host", socket)
 	cmd.Env = engine.Env
 	p, err := b.launch("dockerd", cmd)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
@@ -24,14 +25,16 @@ func (b *Bed) Down() error {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), downLimit)
 	defer cancel()
+	var emptied sync.WaitGroup
 	for _, engine := range b.state.Facts.Engines() {
-		b.empty(ctx, engine)
+		emptied.Go(func() { b.empty(ctx, engine) })
 	}
+	emptied.Wait()
 	for _, p := range b.state.Processes {
 		p.end(15 * time.Second)
 	}
 	killAllIn(b.Dir)
-	err := errors.Join(unmountAllIn(b.Dir), removeDir(b.Dir))
+	err := errors.Join(dropBridge(b.state.Bridge), unmountAllIn(b.Dir), removeDir(b.Dir))
 	fmt.Fprintf(b.talk, "testbed: down in %.1f s\n", time.Since(begin).Seconds())
 	return err
 }
@@ -39,20 +42,21 @@ func (b *Bed) Down() error {
 // empty removes all containers and networks of an engine. What does not succeed is only told: the engine's
 // processes and files go in any case.
 func (b *Bed) empty(ctx context.Context, engine *testbed.Engine) {
-	for _, kind := range []struct {
-		list   []string
-		remove []string
-	}{
-		{[]string{"ps", "--all", "--quiet"}, []string{"rm", "--force", "--volumes"}},
-		{[]string{"network", "ls", "--quiet", "--filter", "label=" + leakLabel}, []string{"network", "rm"}},
-	} {
-		ids, err := ask(ctx, engine, kind.list...)
-		if err == nil && strings.TrimSpace(ids) != "" {
-			err = run(ctx, engine, append(kind.remove, strings.Fields(ids)...)...)
-		}
-		if err != nil {
-			fmt.Fprintf(b.talk, "testbed: emptying %s: %v\n", engine.Label, err)
-		}
+	ids, err := ask(ctx, engine, "ps", "--all", "--quiet")
+	if err == nil && strings.TrimSpace(ids) != "" {
+		err = run(ctx, engine, append(forceRemove()[engine.Name], strings.Fields(ids)...)...)
+	}
+	err = errors.Join(err, run(ctx, engine, "network", "prune", "--force"))
+	if err != nil {
+		fmt.Fprintf(b.talk, "testbed: emptying %s: %v\n", engine.Label, err)
+	}
+}
+
+// forceRemove is how each engine removes running containers at once: Podman would wait ten seconds for each.
+func forceRemove() map[string][]string {
+	return map[string][]string{
+		"docker": {"rm", "--force", "--volumes"},
+		"podman": {"rm", "--force", "--volumes", "--time", "0"},
 	}
 }
 

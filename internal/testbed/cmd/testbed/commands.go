@@ -34,9 +34,10 @@ const (
 )
 
 type options struct {
-	dir     string
-	only    []string
-	command []string
+	dir      string
+	only     []string
+	isolated bool // this is the program that Isolate has started
+	command  []string
 }
 
 func dispatch(ctx context.Context, args []string) int {
@@ -57,6 +58,7 @@ func parse(args []string) (options, error) {
 	var opts options
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.StringVar(&opts.dir, "dir", "", "the testbed's directory")
+	flags.BoolVar(&opts.isolated, "isolated", false, "internal: already in a network namespace")
 	only := flags.String("only", "", "comma-separated parts: "+strings.Join(engines.Parts(), ","))
 	if err := flags.Parse(args[1:]); err != nil {
 		return opts, err
@@ -89,7 +91,12 @@ func absolute(dir *string) error {
 }
 
 func run(ctx context.Context, opts options) int {
-	engines.EndStale(os.Stderr)
+	if !opts.isolated {
+		engines.EndStale(os.Stderr)
+		err := engines.Isolate(append([]string{"run", "--isolated"}, os.Args[2:]...))
+		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
+		return exitStart
+	}
 	bed, err := engines.Up(ctx, engines.Options{Dir: opts.dir, Only: opts.only, Writer: os.Stderr})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
