@@ -60,28 +60,6 @@ func forceRemove() map[string][]string {
 	}
 }
 
-// leakLabel is on everything that gantry makes.
-const leakLabel = "io.gantry.runner"
-
-// Leaks lists the containers and networks that gantry has made and nobody removed, one a line, in words for people.
-func (b *Bed) Leaks(ctx context.Context) ([]string, error) {
-	var leaks []string
-	var errs []error
-	for _, engine := range b.state.Facts.Engines() {
-		for what, list := range map[string][]string{
-			"container": {"ps", "--all", "--format", "{{.Names}} {{.Image}} {{.Status}}"},
-			"network":   {"network", "ls", "--format", "{{.Name}}"},
-		} {
-			out, err := ask(ctx, engine, append(list, "--filter", "label="+leakLabel)...)
-			errs = append(errs, err)
-			for line := range strings.Lines(out) {
-				leaks = append(leaks, fmt.Sprintf("%s: %s %s", engine.Label, what, strings.TrimSpace(line)))
-			}
-		}
-	}
-	return leaks, errors.Join(errs...)
-}
-
 // EndStale ends the beds of testbed commands that were killed before they could.
 func EndStale(talk io.Writer) {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))

@@ -25,7 +25,12 @@ func (b *Bed) startPodman(ctx context.Context) error {
 	}
 	dir := filepath.Join(b.Dir, "podman")
 	conf := filepath.Join(dir, "etc")
+	session := filepath.Join(dir, "session") // where `podman login` puts passwords
+	if err := os.Mkdir(session, 0o700); err != nil {
+		return fmt.Errorf("making XDG_RUNTIME_DIR: %w", err)
+	}
 	engine.Env = append(engine.Env,
+		"XDG_RUNTIME_DIR="+session,
 		"CONTAINERS_CONF="+filepath.Join(conf, "containers.conf"),
 		"CONTAINERS_STORAGE_CONF="+filepath.Join(conf, "storage.conf"),
 		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(conf, "registries.conf"))

@@ -175,10 +175,11 @@ func runsIn(pid int, dir string) bool {
 	if bytes.Contains(append([]byte{0}, environ...), []byte("\x00"+marker+"="+dir+"\x00")) {
 		return true
 	}
-	args, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
-	program, _, _ := bytes.Cut(args, []byte{0})
-	helper := engineHelpers()[filepath.Base(string(program))]
-	return helper && bytes.Contains(args, []byte(dir+"/"))
+	args := commandLine(pid)
+	if len(args) == 0 || !engineHelpers()[filepath.Base(args[0])] {
+		return false
+	}
+	return strings.Contains(strings.Join(args, " "), dir+"/")
 }
 
 // engineHelpers are the programs that engines start and leave running. A user's own program that names the
@@ -187,7 +188,8 @@ func engineHelpers() map[string]bool {
 	return map[string]bool{
 		"dockerd": true, "containerd": true, "containerd-shim-runc-v2": true, "docker-registry": true,
 		"conmon": true, "podman": true, "rootlessport": true, "slirp4netns": true, "aardvark-dns": true,
-		"fuse-overlayfs": true, "runc": true, "crun": true,
+		"fuse-overlayfs": true, "runc": true, "crun": true, "docker-proxy": true, "rootlessport-child": true,
+		"podman pause": true, "catatonit": true, "netavark": true, "exe": true,
 	}
 }
 

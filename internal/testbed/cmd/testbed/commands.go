@@ -93,7 +93,10 @@ func absolute(dir *string) error {
 func run(ctx context.Context, opts options) int {
 	if !opts.isolated {
 		engines.EndStale(os.Stderr)
-		err := engines.Isolate(append([]string{"run", "--isolated"}, os.Args[2:]...))
+		err := engines.Prepare(ctx, opts.only, os.Stderr)
+		if err == nil {
+			err = engines.Isolate(append([]string{"run", "--isolated"}, os.Args[2:]...))
+		}
 		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
 		return exitStart
 	}
@@ -116,14 +119,14 @@ func run(ctx context.Context, opts options) int {
 // runCommand gives the command's exit status, or that of a shell when it could not start. A signal to the testbed
 // interrupts the command and leaves it ten seconds.
 func runCommand(ctx context.Context, bed *engines.Bed, args []string) int {
-	facts, err := bed.Facts().Environ()
+	env, err := bed.ChildEnv()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
 		return exitStart
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), facts...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	err = cmd.Run()
@@ -155,7 +158,11 @@ func leaked(bed *engines.Bed) bool {
 }
 
 func up(ctx context.Context, opts options) int {
-	bed, err := engines.Up(ctx, engines.Options{Dir: opts.dir, Only: opts.only, Keep: true, Writer: os.Stderr})
+	err := engines.Prepare(ctx, opts.only, os.Stderr)
+	var bed *engines.Bed
+	if err == nil {
+		bed, err = engines.Up(ctx, engines.Options{Dir: opts.dir, Only: opts.only, Keep: true, Writer: os.Stderr})
+	}
 	if err == nil {
 		err = writeEnv(bed)
 	}
