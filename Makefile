@@ -1,0 +1,88 @@
+# make build    bin/gantry, bin/gantry-agent and bin/hook.sh
+# make test     every test, on real engines: installs what is missing (root, Debian or Ubuntu), starts and ends them
+# make demo     a job played through the hook, in the terminal
+# make lint     vet, staticcheck, deadcode, govulncheck
+# make race     the tests that need no engine, with the race detector
+# make cross    the programs for arm64 and arm
+# make bench    the table of docs/performance.md
+
+MODULE  := github.com/gantry-ci/gantry
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBUILD := CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
+TESTBED := go run ./internal/testbed/cmd/testbed
+
+# The agent is copied into every job's folder: it stays small and has no dependencies.
+AGENT_MAX_BYTES := 8000000
+
+TOOLS       := $(CURDIR)/.cache/bin
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: build cross test race lint vet staticcheck deadcode govulncheck bench demo clean
+.DEFAULT_GOAL := build
+
+build:
+	@outside=$$(GOOS=linux go list -deps -f '{{with .Module}}{{if ne .Path "$(MODULE)"}}{{$$.ImportPath}} {{end}}{{end}}' ./cmd/gantry-agent) && \
+	  outside=$$(echo $$outside) && \
+	  if [ -n "$$outside" ]; then echo "gantry-agent links outside the standard library: $$outside" >&2; exit 1; fi
+	@mkdir -p bin
+	$(GOBUILD) -o bin/gantry-agent ./cmd/gantry-agent
+	@size=$$(wc -c <bin/gantry-agent) && if [ "$$size" -gt $(AGENT_MAX_BYTES) ]; then \
+	  echo "gantry-agent has $$size bytes; $(AGENT_MAX_BYTES) are allowed" >&2; exit 1; fi
+	install -m 0755 cmd/gantry-agent/hook.sh bin/hook.sh
+	$(GOBUILD) -o bin/gantry ./cmd/gantry
+
+cross:
+	@mkdir -p bin/linux-arm64 bin/linux-arm
+	GOARCH=arm64 $(GOBUILD) -o bin/linux-arm64/ ./cmd/gantry-agent ./cmd/gantry
+	GOARCH=arm   $(GOBUILD) -o bin/linux-arm/   ./cmd/gantry-agent ./cmd/gantry
+
+# The engines run in a network of their own, without a way out: modules are fetched before. Packages are tested one
+# after the other, because they share the engines.
+test: build
+	go mod download
+	$(TESTBED) run -- go test -p 1 -timeout 20m ./...
+
+# Without an engine the tests that need one skip themselves, which CI=true would turn into failures.
+race:
+	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev" >&2; exit 1; }
+	CI= CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+lint: vet staticcheck deadcode govulncheck
+
+vet:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')) && if [ -n "$$unformatted" ]; then \
+	  echo "gofmt: $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go mod tidy -diff
+
+staticcheck:
+	GOBIN=$(TOOLS) go install $(STATICCHECK)
+	$(TOOLS)/staticcheck ./...
+
+# What only tests use counts as used.
+deadcode:
+	GOBIN=$(TOOLS) go install $(DEADCODE)
+	@dead=$$($(TOOLS)/deadcode -test ./...) && if [ -n "$$dead" ]; then echo "$$dead" >&2; exit 1; fi
+
+# Status 3 is a finding. Any other failure means that the tool or its database cannot be fetched here.
+govulncheck:
+	@mkdir -p $(TOOLS); GOBIN=$(TOOLS) go install $(GOVULNCHECK) 2>$(TOOLS)/govulncheck.log || \
+	  { echo "govulncheck: left out, it cannot be fetched: $$(tail -n 1 $(TOOLS)/govulncheck.log)"; exit 0; }; \
+	$(TOOLS)/govulncheck ./... >$(TOOLS)/govulncheck.log 2>&1; status=$$?; \
+	case $$status in \
+	  0) echo "govulncheck: nothing found" ;; \
+	  3) cat $(TOOLS)/govulncheck.log; exit 3 ;; \
+	  *) echo "govulncheck: left out, its database cannot be read: $$(tail -n 1 $(TOOLS)/govulncheck.log)" ;; \
+	esac
+
+bench: build
+	$(TESTBED) run --only docker,podman -- go run ./internal/bench
+
+demo: build
+	examples/demo.sh
+
+clean:
+	rm -rf bin .cache
