@@ -14,8 +14,10 @@ type Record struct {
 	Runner  string    `json:"runner"` // value of the runner label
 	Work    string    `json:"work"`   // the runner's _work folder, host path
 	Created time.Time `json:"created"`
-	Engine  Engine    `json:"engine"`
-	Network string    `json:"network"`
+	// Owner tells whether the job can still be running.
+	Owner   Owner  `json:"owner"`
+	Engine  Engine `json:"engine"`
+	Network string `json:"network"`
 	// Container is nil for a job with services only.
 	Container *Container `json:"container,omitempty"`
 	Services  []Service  `json:"services,omitempty"`

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/memfd"
+	"github.com/gantry-ci/gantry/internal/responsefile"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// runHook does script steps itself and leaves everything else, and everything unusual, to the full program.
+func runHook(args []string) int {
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return report(fmt.Errorf("reading the command from standard input: %w", err))
+	}
+	rec, step := fastStep(text)
+	if rec == nil {
+		return execFull(text, args)
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	h := &fast{record: rec, signals: signals}
+	code, err := hook.Serve(context.Background(), hook.ServeOptions{Input: step, OpenResponse: responsefile.Opener(rec.Work)}, h)
+	var lost *agent.LostError
+	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) || errors.Is(err, agent.ErrRefused) {
+		offset := int64(0)
+		if lost != nil {
+			offset = lost.Offset
+		}
+		return execFull(text, append(args, "--resume="+h.step.ID+":"+strconv.FormatInt(offset, 10)))
+	}
+	if err == nil && code != 0 {
+		err = scriptstep.Verdict(h.step, h.exit)
+	}
+	if err != nil {
+		verdict.Print(os.Stderr, err)
+	}
+	return code
+}
+
+// fastStep is the step's input and job record if this is a script step of a job that needs nothing special.
+func fastStep(text []byte) (*jobrecord.Record, *hook.Input) {
+	in, err := hook.ParseInput(text)
+	if err != nil || in.Command != hook.RunScriptStep {
+		return nil, nil
+	}
+	id, ok := jobrecord.StateOf(in.State)
+	if !ok {
+		return nil, nil
+	}
+	rec, err := jobrecord.Store{Dir: jobrecord.DefaultDir(os.Getenv)}.Load(id, "")
+	if err != nil || rec.Full || rec.Container == nil || !belongs(rec, in.ResponseFile) {
+		return nil, nil
+	}
+	return rec, in
+}
+
+// belongs says whether the call comes from the runner whose job the record is.
+func belongs(rec *jobrecord.Record, responseFile string) bool {
+	return strings.HasPrefix(filepath.Clean(responseFile), filepath.Clean(rec.Work)+"/")
+}
+
+// fast is the handler of the fast path.
+type fast struct {
+	record  *jobrecord.Record
+	signals <-chan os.Signal
+	step    *agent.Step
+	exit    agent.Exit
+}
+
+func (f *fast) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, _ json.RawMessage) (hook.Result, error) {
+	f.step = scriptstep.NewStep(f.record, args)
+	r := &scriptstep.Runner{Record: f.record, Out: os.Stdout, Signals: f.signals}
+	exit, err := r.Run(ctx, f.step, false, 0)
+	f.exit = exit
+	return hook.Result{ExitCode: exit.Code}, err
+}
+
+var errNotFast = errors.New("this command belongs to the full program")
+
+func (f *fast) PrepareJob(context.Context, *hook.PrepareJobArgs) (hook.Result, error) {
+	return hook.Result{}, errNotFast
+}
+
+func (f *fast) RunContainerStep(context.Context, *hook.Container, json.RawMessage) (hook.Result, error) {
+	return hook.Result{}, errNotFast
+}
+
+func (f *fast) CleanupJob(context.Context, json.RawMessage) (hook.Result, error) {
+	return hook.Result{}, errNotFast
+}
+
+// execFull replaces this process by the full program beside it, with the same standard input. The input holds
+// secrets: it goes through memory, never through a file.
+func execFull(text []byte, args []string) int {
+	self, err := os.Executable()
+	if err != nil {
+		return report(fmt.Errorf("finding the program: %w", err))
+	}
+	if err := memfd.AsStdin(text); err != nil {
+		return report(err)
+	}
+	full := filepath.Join(filepath.Dir(self), "gantry")
+	err = syscall.Exec(full, append([]string{"gantry", "hook"}, args...), os.Environ())
+	return report(fmt.Errorf("starting %s: %w (gantry and gantry-agent must lie in the same folder)", full, err))
+}

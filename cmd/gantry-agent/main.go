@@ -1,0 +1,92 @@
+// Command gantry-agent is the lean half of gantry: the first process of job and step containers, and the hook's
+// fast path for script steps. It links the standard library only, so that it starts in a few milliseconds and
+// runs in images that have nothing.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/ownership"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	command := ""
+	if len(args) > 0 {
+		command = args[0]
+	}
+	switch command {
+	case "hook":
+		return runHook(args[1:])
+	case "serve":
+		return runServe(len(args) > 1 && args[1] == "--once")
+	case "supervise":
+		return report(agent.Supervise())
+	case "restore":
+		return runRestore(args[1:])
+	case "version":
+		fmt.Println(version)
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "gantry-agent: this program is started by gantry and by its hook shim; see `gantry --help`")
+	return 2
+}
+
+// firstStep is how long the agent of a step container waits for the hook that started it.
+const firstStep = 30 * time.Second
+
+func runServe(once bool) int {
+	sigchld := make(chan os.Signal, 1)
+	signal.Notify(sigchld, syscall.SIGCHLD)
+	go agent.Reap(sigchld)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	exit, err := agent.NewServer(agent.ServerOptions{
+		Socket:    agent.MountPoint + "/" + agent.SocketName,
+		Env:       os.Environ(),
+		Version:   version,
+		Once:      once,
+		FirstStep: firstStep,
+	}).Serve(ctx)
+	if err != nil {
+		return report(err)
+	}
+	return exit.Code
+}
+
+// runRestore gives everything below a folder to a user: restore UID GID FOLDER.
+func runRestore(args []string) int {
+	if len(args) != 3 {
+		return report(fmt.Errorf("restore wants a uid, a gid and a folder, not %q", args))
+	}
+	uid, errUID := strconv.Atoi(args[0])
+	gid, errGID := strconv.Atoi(args[1])
+	if errUID != nil || errGID != nil {
+		return report(fmt.Errorf("restore wants a numeric uid and gid, not %q", args[:2]))
+	}
+	n, err := ownership.Restore(args[2], uid, gid)
+	fmt.Println(n)
+	return report(err)
+}
+
+func report(err error) int {
+	if err == nil {
+		return 0
+	}
+	io.WriteString(os.Stderr, "gantry-agent: "+err.Error()+"\n")
+	return 1
+}

@@ -1,0 +1,11 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// commands are all commands of the program.
+func commands(p *Process) []*cobra.Command {
+	return []*cobra.Command{
+		newHookCmd(p),
+		newVersionCmd(p),
+	}
+}

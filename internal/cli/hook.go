@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/config"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/ocicli"
+	"github.com/gantry-ci/gantry/internal/handler"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/memfd"
+	"github.com/gantry-ci/gantry/internal/responsefile"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+func newHookCmd(p *Process) *cobra.Command {
+	var resume string
+	cmd := &cobra.Command{
+		Use:   "hook",
+		Short: "Do one command of the runner (started by hook.sh)",
+		Long: `Reads one command of the runner's container hook protocol from standard input, does it, and answers in the
+response file. The runner starts it through hook.sh; there is no need to start it by hand.
+
+Exit status: 0 done, the step's own status when a step fails, 1 when gantry could not do its work.`,
+		Args: func(_ *cobra.Command, args []string) error { return noArgs(args) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			code, err := runHook(cmd.Context(), p, cmd.Flag("config").Value.String(), resume)
+			if err != nil {
+				verdict.Print(p.Stderr, err)
+			}
+			if code != 0 {
+				return &exitError{code}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&resume, "resume", "", "go on with a step: ID:OFFSET")
+	_ = cmd.Flags().MarkHidden("resume") // fails only for a flag that does not exist
+	return cmd
+}
+
+// runHook does one command. A code that is not 0 comes with an error that explains it.
+func runHook(ctx context.Context, p *Process, configFlag, resume string) (int, error) {
+	text, err := io.ReadAll(p.Stdin)
+	if err != nil {
+		return 1, verdict.New(verdict.Infrastructure, "", "reading the command from standard input: %w", err)
+	}
+	in, err := hook.ParseInput(text)
+	if err != nil {
+		return 1, protocolVerdict(err)
+	}
+	cfg, err := p.loadConfig(configFlag)
+	if err != nil {
+		return 1, err
+	}
+	if program := cfg.Overrides[string(in.Command)]; program != "" {
+		return 1, override(program, text, p.Environ)
+	}
+	h, err := p.newHandler(ctx, cfg, in, resume)
+	if err != nil {
+		return 1, err
+	}
+	code, err := hook.Serve(ctx, hook.ServeOptions{Input: in, OpenResponse: responsefile.Opener(h.Runner.Work)}, h)
+	return code, protocolVerdict(err)
+}
+
+// newHandler puts the parts together for one command.
+func (p *Process) newHandler(ctx context.Context, cfg *config.Config, in *hook.Input, resume string) (*handler.Handler, error) {
+	eng, err := p.engine(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h := p.bareHandler(cfg, eng, handler.WorkOf(in, p.Getenv("RUNNER_TEMP")))
+	h.Log = p.Stdout
+	if in.Command == hook.RunScriptStep || in.Command == hook.RunContainerStep {
+		h.Log = p.Stderr // standard output is the step's, byte for byte
+	}
+	h.Resume, err = parseResume(resume)
+	return h, err
+}
+
+// bareHandler is a handler for work folder work, which may be "".
+func (p *Process) bareHandler(cfg *config.Config, eng engine.Engine, work string) *handler.Handler {
+	dirs := []string{cfg.RunnerDir}
+	if work != "" {
+		dirs = append(dirs, filepath.Dir(work))
+	}
+	return &handler.Handler{
+		Config: cfg, Engine: eng, Store: jobrecord.Store{Dir: p.stateDir(cfg)},
+		Runner:    handler.Runner{ID: handler.RunnerID(dirs, p.Getenv("RUNNER_NAME")), Work: work},
+		AgentPath: filepath.Join(filepath.Dir(p.Executable), "gantry-agent"),
+		Out:       p.Stdout, Log: p.Stderr, Signals: p.Signals, UID: p.UID, GID: p.GID,
+	}
+}
+
+func (p *Process) stateDir(cfg *config.Config) string {
+	if cfg.StateDir != "" {
+		return cfg.StateDir
+	}
+	return jobrecord.DefaultDir(p.Getenv)
+}
+
+func (p *Process) loadConfig(flag string) (*config.Config, error) {
+	cfg, err := config.Load(config.Sources{
+		Flag: flag, Candidates: config.Candidates(filepath.Dir(p.Executable)), Environ: p.Environ,
+	})
+	if err != nil {
+		return nil, verdict.New(verdict.Configuration, "`gantry config` shows the configuration that is in force", "%w", err)
+	}
+	return cfg, nil
+}
+
+// engine opens the configured engine.
+func (p *Process) engine(ctx context.Context, cfg *config.Config) (engine.Engine, error) {
+	opts := ocicli.Options{Name: cfg.Engine, Path: cfg.EnginePath, Env: p.Environ}
+	switch cfg.Engine {
+	case "auto":
+		return ocicli.Detect(ctx, opts)
+	case "kubernetes":
+		return nil, verdict.New(verdict.Configuration, "set engine to docker, podman or auto", "this version of gantry cannot drive Kubernetes yet")
+	}
+	return ocicli.New(opts)
+}
+
+func parseResume(text string) (*handler.Resume, error) {
+	if text == "" {
+		return nil, nil
+	}
+	id, number, _ := strings.Cut(text, ":")
+	offset, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return nil, verdict.New(verdict.Bug, "", "reading --resume %q: %w", text, err)
+	}
+	return &handler.Resume{StepID: id, Offset: offset}, nil
+}
+
+// override gives the command to the user's own program, with the same input and environment.
+func override(program string, text []byte, environ []string) error {
+	if err := memfd.AsStdin(text); err != nil {
+		return err
+	}
+	err := syscall.Exec(program, []string{program}, environ)
+	return verdict.New(verdict.Configuration, "see `overrides` in gantry.yaml; the program must be executable", "starting %s: %w", program, err)
+}
+
+// protocolVerdict says whose problem an error of the protocol is.
+func protocolVerdict(err error) error {
+	var v *verdict.Error
+	var input *hook.InputError
+	var response *hook.ResponseFileError
+	switch {
+	case err == nil, errors.As(err, &v):
+		return err
+	case errors.As(err, &input):
+		return verdict.New(verdict.Configuration, input.Hint, "%w", err)
+	case errors.As(err, &response):
+		return verdict.New(verdict.Configuration, "the runner makes this file below _work/_temp; check owner and mode of that folder", "%w", err)
+	}
+	return err
+}

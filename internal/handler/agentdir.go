@@ -1,0 +1,157 @@
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// claimTimeout is how long an agent may take from the start of its container to its first answer.
+const claimTimeout = 20 * time.Second
+
+// claimCheck is how often a container is looked at whose agent does not answer.
+const claimCheck = 500 * time.Millisecond
+
+// newID makes the random name of a job or token.
+func newID() string {
+	b := make([]byte, 16)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// agentDir is the folder that host and container share for one agent.
+type agentDir struct {
+	work string
+	rel  string // below work
+}
+
+// makeAgentDir makes the folder anew, with a fresh copy of the agent program. Only this user can enter the outer
+// folder; the inner one is open, because the container's user, who makes the socket there, is not known yet.
+func (h *Handler) makeAgentDir(id string) (agentDir, error) {
+	d := agentDir{work: h.Runner.Work, rel: filepath.Join("_temp", agent.FolderName(id))}
+	root, err := os.OpenRoot(h.Runner.Work)
+	if err != nil {
+		return d, verdict.New(verdict.Infrastructure, "is this the runner's work folder, and may this user write there?",
+			"opening the work folder: %w", err)
+	}
+	defer root.Close()
+	if err := root.MkdirAll("_temp", 0o755); err != nil {
+		return d, fmt.Errorf("making the folder for the agent: %w", err)
+	}
+	shared := filepath.Join(d.rel, agent.SharedDir)
+	err = errors.Join(root.Mkdir(d.rel, 0o700), root.Mkdir(shared, 0o777))
+	if err == nil {
+		err = errors.Join(root.Chmod(d.rel, 0o700), root.Chmod(shared, 0o777)) // whatever the umask is
+	}
+	if err != nil {
+		return d, spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
+	}
+	return d, spaceVerdict(copyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
+}
+
+func copyAgent(root *os.Root, name, source string) error {
+	src, err := os.Open(source)
+	if err != nil {
+		return verdict.New(verdict.Configuration, "gantry and gantry-agent must lie in the same folder; reinstall with `gantry install`",
+			"opening the agent program: %w", err)
+	}
+	defer src.Close()
+	dst, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return fmt.Errorf("copying the agent program: %w", err)
+	}
+	_, err = io.Copy(dst, src)
+	if err := errors.Join(err, dst.Chmod(0o755), dst.Close()); err != nil {
+		return fmt.Errorf("copying the agent program: %w", err)
+	}
+	return nil
+}
+
+func (d agentDir) mount() engine.Mount {
+	return engine.Mount{Source: filepath.Join(d.work, d.rel, agent.SharedDir), Target: agent.MountPoint}
+}
+
+func (d agentDir) client(token string) *agent.Client {
+	return &agent.Client{Dial: agent.SocketDialer(d.work, d.rel), Token: token, GiveUp: time.Second}
+}
+
+func (d agentDir) remove() error {
+	root, err := os.OpenRoot(d.work)
+	if err != nil {
+		return fmt.Errorf("removing the agent's folder: %w", err)
+	}
+	defer root.Close()
+	if err := root.RemoveAll(d.rel); err != nil {
+		return fmt.Errorf("removing the agent's folder: %w", err)
+	}
+	return nil
+}
+
+// removeAgentDirs removes what earlier jobs left in _temp, except keep.
+func removeAgentDirs(work, keep string) error {
+	names, err := filepath.Glob(filepath.Join(work, "_temp", agent.FolderName("*")))
+	if err != nil {
+		return fmt.Errorf("listing agents' folders: %w", err)
+	}
+	var all []error
+	for _, name := range names {
+		if rel := filepath.Join("_temp", filepath.Base(name)); rel != keep {
+			all = append(all, agentDir{work: work, rel: rel}.remove())
+		}
+	}
+	return errors.Join(all...)
+}
+
+// claim waits for the agent of a container that is starting, and fails as soon as gone says that it never will.
+func (h *Handler) claim(ctx context.Context, c *agent.Client, gone func() error) (agent.Hello, error) {
+	ctx, stop := context.WithTimeout(ctx, claimTimeout)
+	defer stop()
+	watched := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(claimCheck):
+				if err := gone(); err != nil {
+					watched <- err
+					stop()
+				}
+			}
+		}
+	}()
+	hello, err := c.Claim(ctx)
+	if err == nil {
+		return hello, nil
+	}
+	select {
+	case cause := <-watched:
+		return hello, cause
+	default:
+		return hello, verdict.New(verdict.Infrastructure,
+			"the work folder must be on a file system that allows programs and sockets; `gantry doctor` checks it",
+			"the agent in the container does not answer: %w", err)
+	}
+}
+
+// spaceVerdict marks a full disk, whose problem it is.
+func spaceVerdict(err error) error {
+	if err == nil || !isNoSpace(err) {
+		return err
+	}
+	return verdict.New(verdict.Infrastructure, "free disk space on the runner's machine (`gantry gc --images` removes old images)", "%w", err)
+}
+
+func isNoSpace(err error) bool {
+	return errors.Is(err, engine.ErrNoSpace) || errors.Is(err, syscall.ENOSPC)
+}

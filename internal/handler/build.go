@@ -1,0 +1,81 @@
+package handler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// build builds the image of a Dockerfile action, unless it is there, and sets args.Image to it. The tag is a hash
+// of everything in the build context, so that pre, main and post share one image, and the next job too.
+func (h *Handler) build(ctx context.Context, args *hook.Container) error {
+	dockerfile := dockerfilePath(args)
+	if st, err := os.Stat(dockerfile); err != nil || !st.Mode().IsRegular() {
+		return verdict.New(verdict.Workflow, "`runs.image` of the action names it", "the action's Dockerfile %s does not exist", dockerfile)
+	}
+	dir := filepath.Dir(dockerfile)
+	hash, err := contextHash(dir, filepath.Base(dockerfile))
+	if err != nil {
+		return verdict.New(verdict.Infrastructure, "", "reading the build context: %w", err)
+	}
+	args.Image = "gantry-action:" + hash[:32]
+	labels := map[string]string{LabelRunner: h.Runner.ID, LabelRole: roleImage, LabelState: StateID(h.Store.Dir)}
+	return h.Engine.Build(ctx, engine.BuildSpec{
+		Tag: args.Image, Dockerfile: dockerfile, Context: dir, Labels: labels, Timeout: h.Config.Timeouts.Build,
+	}, h.Log)
+}
+
+// contextHash is the hash of a folder's content: names, kinds, permission bits, link targets and bytes, and which
+// of the files is the Dockerfile.
+func contextHash(dir, dockerfile string) (string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q\n", dockerfile)
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(sum, "%q %v\n", name, info.Mode())
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
+			target, err := root.Readlink(name)
+			fmt.Fprintf(sum, "%q\n", target)
+			return err
+		case d.Type().IsRegular():
+			return hashFile(sum, root, name, info.Size())
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+func hashFile(w io.Writer, root *os.Root, name string, size int64) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%d\n", size)
+	_, err = io.Copy(w, f)
+	return errors.Join(err, f.Close())
+}

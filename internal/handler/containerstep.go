@@ -1,0 +1,270 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/ownership"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// RunContainerStep runs a container action: its image's program under an agent of its own, on the job's network.
+// Program, arguments and environment go through the agent's socket, so that nobody else sees them.
+func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, state json.RawMessage) (hook.Result, error) {
+	if h.Runner.Work == "" {
+		return hook.Result{}, errNoWork()
+	}
+	ctx, handOver := h.cancelOnSignal(ctx)
+	defer handOver()
+	id := newID()
+	job, network, err := h.stepJob(state, id)
+	if err != nil {
+		return hook.Result{}, err
+	}
+	if job == id {
+		defer h.say(func() error { return h.Store.Delete(id) })
+	}
+	info, err := h.Engine.Info(ctx)
+	if err != nil {
+		return hook.Result{}, err
+	}
+	if args.Image == "" {
+		if err := h.build(ctx, args); err != nil {
+			return hook.Result{}, interrupted(ctx, "building the action's image", err)
+		}
+	}
+	failpoint.Hit("step-image")
+	dir, err := h.makeAgentDir(id)
+	if err != nil {
+		return hook.Result{}, err
+	}
+	defer h.say(dir.remove)
+	failpoint.Hit("step-agent-folder")
+	spec, err := h.stepSpec(job, info, args, dir)
+	if err != nil {
+		return hook.Result{}, err
+	}
+	spec.Name = h.name(id, roleStep)
+	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}
+	exit, err := s.run(ctx, network)
+	if job == id {
+		h.say(func() error { return h.restoreWithoutJob(context.WithoutCancel(ctx), spec.Image) })
+	}
+	return hook.Result{ExitCode: exit.Code}, err
+}
+
+// cancelOnSignal makes a signal end ctx, until handOver leaves the signals to the step.
+func (h *Handler) cancelOnSignal(ctx context.Context) (_ context.Context, handOver func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case <-h.Signals:
+			cancel()
+		case <-stop:
+		}
+	}()
+	return ctx, sync.OnceFunc(func() { close(stop) })
+}
+
+// say reports an error of clean-up that must not hide the step's result.
+func (h *Handler) say(f func() error) {
+	if err := f(); err != nil {
+		h.logf("gantry: %v", err)
+	}
+}
+
+// stepJob is the job that the state names, and its network. A job without containers has neither state nor
+// record: the step then is a job of its own, so that clean-up of leftovers can tell whether it still runs.
+func (h *Handler) stepJob(state json.RawMessage, id string) (job, network string, err error) {
+	rec := &jobrecord.Record{ID: id, Runner: h.Runner.ID, Work: h.Runner.Work, Created: time.Now(), Owner: jobrecord.Parent(), Network: h.Config.Network}
+	if len(state) > 0 {
+		if rec, err = h.record(state); err != nil {
+			return "", "", err
+		}
+	} else if err := h.Store.Save(rec); err != nil {
+		return "", "", stateVerdict(err)
+	}
+	if rec.Container == nil && h.Config.Policy.RequireJobContainer {
+		return "", "", verdict.New(verdict.Workflow, "add a `container:` to the job",
+			"refused by policy.require_job_container: this runner wants a job container for container actions")
+	}
+	return rec.ID, rec.Network, nil
+}
+
+func (h *Handler) stepSpec(id string, info engine.Info, args *hook.Container, dir agentDir) (engine.ContainerSpec, error) {
+	spec, err := h.planner(id, info).container(part{role: roleStep, title: "step container", field: "container step", in: args})
+	if err != nil {
+		return spec, err
+	}
+	spec.Env = map[string]string{}
+	spec.Entrypoint, spec.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve", "--once"}
+	spec.Mounts = append(spec.Mounts, dir.mount())
+	root, err := os.OpenRoot(h.Runner.Work)
+	if err != nil {
+		return spec, fmt.Errorf("opening the work folder: %w", err)
+	}
+	defer root.Close()
+	return spec, makeSources(root, h.Runner.Work, spec.Mounts)
+}
+
+// containerStep is one run of a container action.
+type containerStep struct {
+	h        *Handler
+	spec     engine.ContainerSpec
+	args     *hook.Container
+	dir      agentDir
+	handOver func() // leaves signals to the step
+}
+
+// run starts the container and runs the step in it. The container is gone when it returns.
+func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	c, err := s.h.Engine.StartStep(ctx, s.spec, network, s.h.Log)
+	if err != nil {
+		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
+	}
+	failpoint.Hit("step-started")
+	exit, err := s.inside(ctx, c)
+	cancelled := ctx.Err() != nil
+	if err != nil && exit.Code == 0 {
+		stop() // the engine removes the container
+	}
+	<-c.Gone
+	failpoint.Hit("step-gone")
+	if engineErr := c.Err(); err != nil && exit.Code == 0 && engineErr != nil && !cancelled {
+		err = engineErr
+	}
+	return exit, err
+}
+
+// inside waits for the agent and has it run the step.
+func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (agent.Exit, error) {
+	client := s.dir.client(newID())
+	_, err := s.h.claim(ctx, client, func() error { return gone(c) })
+	if err != nil {
+		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
+	}
+	failpoint.Hit("step-claimed")
+	rec := s.h.stepRecord(s.spec, s.dir, client.Token)
+	if err := s.openFiles(rec); err != nil {
+		return agent.Exit{}, err
+	}
+	step := scriptstep.NewStep(rec, &hook.ScriptStepArgs{
+		EnvironmentVariables: environment(s.h.Config.Env, s.args.EnvironmentVariables), WorkingDirectory: s.args.WorkingDirectory,
+	})
+	step.Argv = stepArgv(c, s.args)
+	if len(step.Argv) == 0 {
+		return agent.Exit{}, verdict.New(verdict.Workflow, "set `entrypoint:` in the action, or ENTRYPOINT in its image", "the image %s has no program to run", s.spec.Image)
+	}
+	s.handOver()
+	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals}
+	exit, err := r.Run(ctx, step, false, 0)
+	var lost *agent.LostError
+	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) {
+		return exit, s.h.lostContainer(c)
+	}
+	if err == nil {
+		err = scriptstep.Verdict(step, exit)
+	}
+	return exit, err
+}
+
+// openFiles opens what the step must write where its user is not the runner's.
+func (s *containerStep) openFiles(rec *jobrecord.Record) error {
+	uid, err := agent.SocketOwner(s.dir.work, s.dir.rel)
+	if err != nil {
+		return err
+	}
+	rec.Container.OpenFiles = uid != 0 && uid != s.h.UID
+	if !rec.Container.OpenFiles {
+		return nil
+	}
+	return openFolders(rec, s.args.WorkingDirectory)
+}
+
+// lostContainer explains a step container that went away under its step.
+func (h *Handler) lostContainer(c *engine.StepContainer) error {
+	return verdict.New(verdict.Infrastructure, "was it removed by hand, or did it run out of memory?", "the step's container %s has ended before its step", c.Name)
+}
+
+// gone tells why the container of a step has ended before its agent was there.
+func gone(c *engine.StepContainer) error {
+	select {
+	case <-c.Gone:
+	default:
+		return nil
+	}
+	if err := c.Err(); err != nil {
+		return err
+	}
+	return verdict.New(verdict.Infrastructure, "", "the step's container %s has ended before its step", c.Name)
+}
+
+// stepArgv is what the engine would run: the given entry point or the image's, with the given arguments or, for
+// the image's own entry point, its default ones.
+func stepArgv(c *engine.StepContainer, args *hook.Container) []string {
+	given := hook.Argv(args.EntryPointArgs)
+	if args.EntryPoint != "" {
+		return append([]string{args.EntryPoint}, given...)
+	}
+	if len(given) == 0 {
+		given = c.Cmd
+	}
+	return append(append([]string{}, c.Entrypoint...), given...)
+}
+
+// stepRecord describes the step's container as scriptstep wants it.
+func (h *Handler) stepRecord(spec engine.ContainerSpec, dir agentDir, token string) *jobrecord.Record {
+	rec := &jobrecord.Record{
+		Work: h.Runner.Work, StepTimeout: h.Config.Timeouts.Step, CancelGrace: h.Config.Timeouts.Cancel,
+		Container: &jobrecord.Container{Name: spec.Name, AgentDir: dir.rel, Token: token},
+	}
+	for _, m := range spec.Mounts {
+		if strings.HasPrefix(m.Source, "/") {
+			rec.Container.Mounts = append(rec.Container.Mounts, jobrecord.Mount{Source: m.Source, Target: m.Target})
+		}
+	}
+	return rec
+}
+
+// restoreWithoutJob mends ownership after a container step of a job that has no cleanup_job.
+func (h *Handler) restoreWithoutJob(ctx context.Context, image string) error {
+	if h.UID == 0 || !h.Config.RestoreOwnership {
+		return nil
+	}
+	foreign, err := ownership.Foreign(h.Runner.Work, h.UID)
+	if err != nil || !foreign {
+		return err
+	}
+	return h.restoreInHelper(ctx, image)
+}
+
+// dockerfilePath is the Dockerfile on the host. GitHub's documented example names it by its path in the job
+// container.
+func dockerfilePath(args *hook.Container) string {
+	if _, err := os.Stat(args.Dockerfile); err == nil {
+		return args.Dockerfile
+	}
+	var mounts []jobrecord.Mount
+	for _, m := range args.SystemMountVolumes {
+		mounts = append(mounts, jobrecord.Mount{Source: m.SourceVolumePath, Target: m.TargetVolumePath})
+	}
+	if host, ok := scriptstep.HostPath(mounts, args.Dockerfile); ok {
+		return host
+	}
+	return args.Dockerfile
+}

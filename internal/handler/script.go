@@ -1,0 +1,83 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// lostRetries is how often an agent is sought again while the engine says that its container runs.
+const lostRetries = 10
+
+// RunScriptStep runs a step through the agent, as the fast path does, and finds out what happened when the agent
+// cannot be reached.
+func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, state json.RawMessage) (hook.Result, error) {
+	rec, err := h.record(state)
+	if err != nil {
+		return hook.Result{}, err
+	}
+	if rec.Container == nil {
+		return hook.Result{}, verdict.New(verdict.Bug, "the runner runs such steps on the host", "the job has no job container to run a step in")
+	}
+	r := &scriptstep.Runner{Record: rec, Out: h.Out, Signals: h.Signals}
+	step := scriptstep.NewStep(rec, args)
+	resume, offset := false, int64(0)
+	if h.Resume != nil {
+		// Without output the agent may not have heard of the step: starting it again attaches if it has.
+		step.ID, resume, offset = h.Resume.StepID, h.Resume.Offset > 0, h.Resume.Offset
+	}
+	for try := 0; ; try++ {
+		exit, err := r.Run(ctx, step, resume, offset)
+		var lost *agent.LostError
+		switch {
+		case errors.As(err, &lost) && try < lostRetries:
+			if cause := h.ended(ctx, rec.Container.ID, "the job container"); cause != nil {
+				return hook.Result{}, cause
+			}
+			offset = lost.Offset
+			resume = resume || offset > 0
+		case errors.Is(err, agent.ErrForgotten), errors.Is(err, agent.ErrRefused):
+			return hook.Result{}, h.forgotten(ctx, rec)
+		case lost != nil:
+			return hook.Result{}, verdict.New(verdict.Infrastructure, "the container runs, but its first process does not answer: is it paused?",
+				"the agent in the job container cannot be reached any more: %w", err)
+		case err != nil:
+			return hook.Result{ExitCode: exit.Code}, err
+		default:
+			return hook.Result{ExitCode: exit.Code}, scriptstep.Verdict(step, exit)
+		}
+	}
+}
+
+// forgotten explains an agent that is there but does not know the step.
+func (h *Handler) forgotten(ctx context.Context, rec *jobrecord.Record) error {
+	if cause := h.ended(ctx, rec.Container.ID, "the job container"); cause != nil {
+		return cause
+	}
+	return verdict.New(verdict.Infrastructure, "what the step had been doing is lost", "the job container was restarted while the step ran")
+}
+
+// record finds the job that a state names.
+func (h *Handler) record(state json.RawMessage) (*jobrecord.Record, error) {
+	id, ok := jobrecord.StateOf(state)
+	if !ok && len(state) > 0 {
+		return nil, verdict.New(verdict.Configuration, "was the job prepared by another hook, or did a step write a state into its response file?",
+			"the state names no job that gantry has prepared")
+	}
+	rec, err := h.Store.Load(id, h.Runner.Work)
+	switch {
+	case err == nil && rec.Runner == h.Runner.ID:
+		return rec, nil
+	case err == nil, errors.Is(err, jobrecord.ErrForeign):
+		return nil, verdict.New(verdict.Configuration, "a state belongs to one job of one runner", "refused: %w", jobrecord.ErrForeign)
+	case errors.Is(err, jobrecord.ErrNone):
+		return nil, verdict.New(verdict.Workflow, `see the log of "Initialize containers"`, "prepare_job did not succeed, so there is no container for this step")
+	}
+	return nil, stateVerdict(err)
+}

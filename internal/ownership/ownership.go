@@ -1,0 +1,80 @@
+// Package ownership finds and mends files that containers left to other users in the runner's work folder.
+// Links are never followed. Standard library only: the agent restores from inside a container.
+package ownership
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// errFound ends a walk at the first hit.
+var errFound = errors.New("found")
+
+// Foreign says whether anything below dir belongs to another user than uid. A folder that cannot be read counts:
+// somebody else closed it.
+func Foreign(dir string, uid int) (bool, error) {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			return errFound
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != uid {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for files of other users below %s: %w", dir, err)
+	}
+	return false, nil
+}
+
+// Restore gives everything below dir that belongs to another user than uid to uid and gid, and returns how much
+// that was. It goes on after an error and returns them all. The caller must be root.
+func Restore(dir string, uid, gid int) (int, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, fmt.Errorf("opening %s: %w", dir, err)
+	}
+	defer root.Close()
+	n := 0
+	var all []error
+	walkErr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			all = append(all, err)
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil // gone meanwhile
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) == uid {
+			return nil
+		}
+		if err := root.Lchown(path, uid, gid); err != nil {
+			all = append(all, err)
+			return nil
+		}
+		n++
+		return nil
+	})
+	return n, errors.Join(append(all, walkErr)...)
+}

@@ -1,0 +1,212 @@
+// Package scriptstep carries a run_script_step call out through the agent of a prepared job.
+//
+// It is the step path: the lean program links it and nothing that is not in the standard library.
+package scriptstep
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/safefs"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// OrphanGrace is how long a step goes on whose hook has vanished from this machine.
+const OrphanGrace = time.Second
+
+// GiveUp is how long an agent is sought that does not answer, before the engine is asked about its container.
+const GiveUp = time.Second
+
+// Runner runs script steps of one job.
+type Runner struct {
+	Record  *jobrecord.Record
+	Out     io.Writer // the step's output, byte for byte
+	Signals <-chan os.Signal
+}
+
+// NewStep makes the agent's step from the runner's arguments.
+func NewStep(rec *jobrecord.Record, args *hook.ScriptStepArgs) *agent.Step {
+	return &agent.Step{
+		ID:          NewStepID(),
+		Argv:        append([]string{args.EntryPoint}, hook.Argv(args.EntryPointArgs)...),
+		Env:         args.EnvironmentVariables,
+		PrependPath: args.PrependPath,
+		Dir:         args.WorkingDirectory,
+		OrphanGrace: OrphanGrace,
+		CancelGrace: rec.CancelGrace,
+	}
+}
+
+// NewStepID names a step; it only has to be unique within its job.
+func NewStepID() string {
+	var b [16]byte
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return hex.EncodeToString(b[:])
+}
+
+// Run runs a step to its end, from offset of its output on (0: start it). A *agent.LostError asks the caller to
+// find out what became of the container, and to come again with its offset.
+func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
+	c := Client(r.Record)
+	signals, timedOut, stop := r.withTimeout()
+	defer stop()
+	if !resume {
+		if err := OpenFiles(r.Record, step); err != nil {
+			return agent.Exit{}, err
+		}
+	}
+	var exit agent.Exit
+	var err error
+	if resume {
+		exit, err = c.Resume(ctx, step, offset, r.Out, signals)
+	} else {
+		exit, err = c.Run(ctx, step, r.Out, signals)
+	}
+	if err == nil && timedOut() {
+		return exit, verdict.New(verdict.Configuration, "timeouts.step of gantry.yaml bounds every step on this runner",
+			"the step took longer than %v and was stopped", r.Record.StepTimeout)
+	}
+	return exit, err
+}
+
+// Client makes a client for the job container's agent.
+func Client(rec *jobrecord.Record) *agent.Client {
+	return &agent.Client{
+		Dial:   agent.SocketDialer(rec.Work, rec.Container.AgentDir),
+		Token:  rec.Container.Token,
+		GiveUp: GiveUp,
+	}
+}
+
+// withTimeout adds a SIGTERM of our own to the signals when the step's time is up.
+func (r *Runner) withTimeout() (signals <-chan os.Signal, timedOut func() bool, stop func()) {
+	if r.Record.StepTimeout <= 0 {
+		return r.Signals, func() bool { return false }, func() {}
+	}
+	merged := make(chan os.Signal, 8)
+	done, fired := make(chan struct{}), make(chan struct{})
+	timer := time.NewTimer(r.Record.StepTimeout)
+	go func() {
+		defer timer.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-timer.C:
+				close(fired)
+				merged <- syscall.SIGTERM
+			case sig := <-r.Signals:
+				merged <- sig
+			}
+		}
+	}()
+	timedOut = func() bool {
+		select {
+		case <-fired:
+			return true
+		default:
+			return false
+		}
+	}
+	return merged, timedOut, func() { close(done) }
+}
+
+// Verdict words the end of a step; nil if it succeeded.
+func Verdict(step *agent.Step, exit agent.Exit) error {
+	switch {
+	case exit.Code == 0 && exit.Error == "":
+		return nil
+	case exit.Error != "":
+		return verdict.New(verdict.Workflow, startHint(step, exit), "the step could not be started: %s", exit.Error)
+	case exit.OOM:
+		return verdict.New(verdict.Workflow, "raise --memory in container.options, or let the step use less",
+			"step exited with status %d: the kernel killed a process of the container because its memory was used up", exit.Code)
+	case len(exit.Survivors) > 0:
+		return verdict.New(verdict.Infrastructure, "these processes belong to another user than the container's; they end with the container",
+			"step was stopped with status %d, but processes %v could not be", exit.Code, exit.Survivors)
+	case exit.Signal != 0:
+		return verdict.New(verdict.Workflow, "", "step exited with status %d (signal %d: %v)", exit.Code, exit.Signal, syscall.Signal(exit.Signal))
+	}
+	return verdict.New(verdict.Workflow, "", "step exited with status %d", exit.Code)
+}
+
+func startHint(step *agent.Step, exit agent.Exit) string {
+	if exit.Code == 127 && !strings.Contains(step.Argv[0], "/") {
+		return fmt.Sprintf("the image has no %s; choose another `shell:` or another image", step.Argv[0])
+	}
+	return ""
+}
+
+// fileCommands are the variables that name files which a step may write and the runner reads afterwards.
+func fileCommands() []string {
+	return []string{
+		"GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY",
+		"GITHUB_ARTIFACTS", "GITHUB_ARTIFACTS_LIST",
+	}
+}
+
+// OpenFiles lets the container's user write the file commands of this step and read its script, where that user
+// is not the runner's. Nothing else is opened here; prepare_job opened the folders.
+func OpenFiles(rec *jobrecord.Record, step *agent.Step) error {
+	if !rec.Container.OpenFiles {
+		return nil
+	}
+	for _, name := range fileCommands() {
+		if err := openOne(rec, step.Env[name], 0o666); err != nil {
+			return fmt.Errorf("opening $%s for the container's user: %w", name, err)
+		}
+	}
+	for _, arg := range step.Argv {
+		if err := openOne(rec, arg, 0o644); err != nil {
+			return fmt.Errorf("opening the step's script for the container's user: %w", err)
+		}
+	}
+	return nil
+}
+
+// openOne sets the mode of a file that lies directly in _temp or in its file commands, named by container path.
+// Other paths, and files that are not there, are left alone.
+func openOne(rec *jobrecord.Record, containerPath string, mode os.FileMode) error {
+	host, ok := HostPath(rec.Container.Mounts, containerPath)
+	if !ok {
+		return nil
+	}
+	rel, ok := safefs.Rel(rec.Work, host)
+	dir := path.Dir(rel)
+	if !ok || dir != "_temp" && dir != "_temp/_runner_file_commands" {
+		return nil
+	}
+	err := safefs.Chmod(rec.Work, rel, mode)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	return err
+}
+
+// HostPath maps a container path to the host by the longest mount target above it.
+func HostPath(mounts []jobrecord.Mount, containerPath string) (string, bool) {
+	p := path.Clean(containerPath)
+	best, found := jobrecord.Mount{}, false
+	for _, m := range mounts {
+		if (p == m.Target || strings.HasPrefix(p, strings.TrimSuffix(m.Target, "/")+"/")) && len(m.Target) > len(best.Target) {
+			best, found = m, true
+		}
+	}
+	if !found {
+		return "", false
+	}
+	return path.Join(best.Source, strings.TrimPrefix(p, best.Target)), true
+}
