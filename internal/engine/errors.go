@@ -18,4 +18,8 @@ var (
 	ErrOptions = errors.New("the engine refused the container options")
 	// ErrUnhealthy: a service exited or turned unhealthy.
 	ErrUnhealthy = errors.New("container is not healthy")
+	// ErrPortTaken: a published port is in use on the host.
+	ErrPortTaken = errors.New("the host port is taken")
+	// ErrCommand: the image has no such entry point or command, or it cannot be executed.
+	ErrCommand = errors.New("the container's command cannot be started")
 )

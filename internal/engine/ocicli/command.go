@@ -1,0 +1,188 @@
+package ocicli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// quick bounds a command that only asks the engine something or removes something, whatever the caller's
+	// deadline: a daemon that hangs must not hang the hook.
+	quick = 2 * time.Minute
+	// grace is what a command gets to end by itself once its time is over.
+	grace = 2 * time.Second
+	// keptOutput is how much of a command's talk is kept for error messages: its end.
+	keptOutput = 64 << 10
+)
+
+// command is one call of the engine's program.
+type command struct {
+	args  []string
+	env   []string  // further variables of the call: the values for "-e NAME"
+	stdin string    // "" is an empty standard input
+	talk  io.Writer // gets both streams as they come; nil: nobody
+	// whole: the call makes something. When ctx ends it is not cut off at once but given grace to end, so that
+	// what it makes is there for Remove to find, instead of appearing after it.
+	whole bool
+}
+
+// output runs a command that answers on its standard output.
+func (d *Driver) output(ctx context.Context, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	return d.run(ctx, command{args: args})
+}
+
+// run runs c to its end and gives its standard output. A status other than 0, and a ctx that ended, are a
+// *CommandError.
+func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
+	var stdout bytes.Buffer
+	said := &tail{max: keptOutput}
+	cmd := d.prepare(ctx, c)
+	cmd.Stdout, cmd.Stderr = &stdout, said
+	if c.talk != nil {
+		both := &locked{w: io.MultiWriter(said, c.talk)}
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, both), both
+	}
+	if err := cmd.Run(); err != nil {
+		return stdout.Bytes(), d.failure(ctx, c.args, err, said.String())
+	}
+	return stdout.Bytes(), nil
+}
+
+// prepare makes the process of c, in its own process group, so that a terminal's Ctrl-C ends only the hook, which
+// then ends its commands in order.
+func (d *Driver) prepare(ctx context.Context, c command) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, d.path, c.args...)
+	cmd.Env = append(slices.Clip(d.env), c.env...)
+	cmd.Dir = "/"
+	if c.stdin != "" {
+		cmd.Stdin = strings.NewReader(c.stdin)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = grace
+	cmd.Cancel = func() error {
+		if c.whole {
+			return nil
+		}
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+	}
+	return cmd
+}
+
+// CommandError is a call of the engine's program that went wrong. It wraps the engine's sentinel that its output
+// stands for (engine.ErrDenied and so on), if it is known, and ctx's error if that ended the call.
+type CommandError struct {
+	Command  string // as a person would type it
+	ExitCode int    // -1: it did not end by itself, or could not be started
+	Output   string // what it said, the end of it
+	causes   []error
+}
+
+func (e *CommandError) Error() string {
+	var how string
+	switch {
+	case e.ExitCode < 0 && len(e.causes) > 0:
+		how = e.causes[0].Error()
+	default:
+		how = fmt.Sprintf("exit status %d", e.ExitCode)
+	}
+	if last := lastWords(e.Output); last != "" {
+		return how + ": " + last
+	}
+	return how
+}
+
+// Unwrap gives the causes.
+func (e *CommandError) Unwrap() []error { return e.causes }
+
+// lastWords is the line in which an engine says what is wrong: the last one that is not a pointer to its help.
+func lastWords(output string) string {
+	const longest = 400
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	for _, line := range slices.Backward(lines) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "Run '") || strings.HasPrefix(line, "See '") ||
+			strings.HasPrefix(line, "Usage:") || strings.HasPrefix(line, "exit status ") ||
+			strings.Contains(line, "failed to start containers:") {
+			continue
+		}
+		if len(line) > longest {
+			line = strings.ToValidUTF8(line[:longest], "") + "…"
+		}
+		return line
+	}
+	return ""
+}
+
+// typed is a command line as a person would type it.
+func typed(path string, args []string) string {
+	words := []string{quoted(path)}
+	for _, arg := range args {
+		words = append(words, quoted(arg))
+	}
+	return strings.Join(words, " ")
+}
+
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// tail keeps the end of what is written to it. It may be used by one writer at a time, and read at any time.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+	max int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - t.max; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}
+
+// locked lets several writers share w, a write at a time.
+type locked struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// exitCode is the status with which a process ended, or -1.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}

@@ -1,0 +1,230 @@
+package ocicli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// StartJob is part of engine.Engine. Everything that can go side by side does: each container starts when its own
+// image and the network are there.
+func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Writer) (engine.Job, error) {
+	r, err := d.newJobRun(spec, log)
+	if err != nil {
+		return engine.Job{}, err
+	}
+	g, started := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.makeNetwork(started) })
+	g.Go(func() error { return r.fetchImages(started) })
+	for _, m := range r.members {
+		g.Go(func() error { return r.startMember(started, m) })
+	}
+	if err := g.Wait(); err != nil {
+		return engine.Job{}, err
+	}
+	if err := r.awaitHealth(ctx); err != nil {
+		return engine.Job{}, err
+	}
+	return r.result(), nil
+}
+
+// jobRun is one StartJob under way.
+type jobRun struct {
+	d       *Driver
+	spec    engine.JobSpec
+	log     io.Writer
+	members []*member // the job container, if there is one, then the services
+
+	networkReady chan struct{}            // closed
+	imageReady   map[wanted]chan struct{} // closed
+
+	mu     sync.Mutex
+	phases []engine.Phase
+}
+
+// member is a container of the job.
+type member struct {
+	spec engine.ContainerSpec
+	plan *plan
+	id   string
+	seen inspected
+	watch
+}
+
+func (d *Driver) newJobRun(spec engine.JobSpec, log io.Writer) (*jobRun, error) {
+	r := &jobRun{
+		d: d, spec: spec, log: &locked{w: log},
+		networkReady: make(chan struct{}), imageReady: map[wanted]chan struct{}{},
+	}
+	containers := spec.Services
+	if spec.Container != nil {
+		containers = slices.Insert(slices.Clone(containers), 0, *spec.Container)
+	}
+	for _, c := range containers {
+		p, err := d.diff.planContainer(c, spec.Network.Name)
+		if err != nil {
+			return nil, fmt.Errorf("planning %s: %w", c.Title, err)
+		}
+		r.members = append(r.members, &member{spec: c, plan: p})
+		r.imageReady[wantedBy(c)] = make(chan struct{})
+	}
+	return r, nil
+}
+
+// phase notes how long something took.
+func (r *jobRun) phase(title string, start time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phases = append(r.phases, engine.Phase{Title: title, Start: start, Took: time.Since(start)})
+}
+
+func (r *jobRun) makeNetwork(ctx context.Context) error {
+	if r.spec.Network.Create {
+		start := time.Now()
+		args := []string{"network", "create"}
+		for _, name := range sortedKeys(r.spec.Labels) {
+			args = append(args, "--label", name+"="+r.spec.Labels[name])
+		}
+		ctx, cancel := context.WithTimeout(ctx, quick)
+		defer cancel()
+		_, err := r.d.run(ctx, command{args: append(args, r.spec.Network.Name), whole: true})
+		if err != nil {
+			return wrap(err, "creating network "+r.spec.Network.Name)
+		}
+		r.phase("network", start)
+	}
+	close(r.networkReady)
+	return nil
+}
+
+// fetchImages pulls what must be pulled, and tells those who wait for each image.
+func (r *jobRun) fetchImages(ctx context.Context) error {
+	var images []wanted
+	for _, m := range r.members {
+		if w := wantedBy(m.spec); !slices.Contains(images, w) {
+			images = append(images, w)
+		}
+	}
+	missing, err := r.d.missingFrom(ctx, images)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range images {
+		if !slices.Contains(missing, w) {
+			close(r.imageReady[w])
+			continue
+		}
+		g.Go(func() error {
+			ctx, cancel := within(ctx, r.spec.Timeouts.Pull)
+			defer cancel()
+			start := time.Now()
+			if err := r.d.fetch(ctx, w, r.log); err != nil {
+				return err
+			}
+			r.phase("pull "+w.image, start)
+			close(r.imageReady[w])
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (r *jobRun) startMember(ctx context.Context, m *member) error {
+	if err := await(ctx, r.imageReady[wantedBy(m.spec)]); err != nil {
+		return err
+	}
+	start := time.Now()
+	ctx, cancel := within(ctx, r.spec.Timeouts.Start)
+	defer cancel()
+	file, remove, err := r.d.writeEnvFile(m.plan.env.file)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if m.id, err = r.launch(ctx, m.plan, file); err != nil {
+		return fmt.Errorf("starting %s (%s): %w", m.spec.Title, m.spec.Image, err)
+	}
+	m.since(time.Now())
+	r.phase("start "+m.spec.Title, start)
+	return nil
+}
+
+// launch starts a container with one call once the network is there; or, where the engine allows it, creates it
+// while the network is being made, and only starts it then.
+func (r *jobRun) launch(ctx context.Context, p *plan, envFile string) (id string, err error) {
+	early := r.d.diff.createFirst && r.spec.Network.Create && !isClosed(r.networkReady)
+	if early {
+		id, err = r.d.makeContainer(ctx, p, []string{"create"}, envFile)
+		if err != nil && r.d.meaningOf(err) != networkMissing {
+			return "", err
+		}
+	}
+	if err := await(ctx, r.networkReady); err != nil {
+		return "", err
+	}
+	if id == "" {
+		return r.d.makeContainer(ctx, p, []string{"run", "-d"}, envFile)
+	}
+	_, err = r.d.run(ctx, command{args: []string{"start", id}, whole: true})
+	return id, err
+}
+
+// makeContainer runs a command that ends by printing the ID of a container.
+func (d *Driver) makeContainer(ctx context.Context, p *plan, verb []string, envFile string) (id string, err error) {
+	args := p.args(verb, envFile)
+	out, err := d.run(ctx, command{args: args, env: p.env.values, whole: true})
+	if err != nil {
+		return "", err
+	}
+	id = strings.TrimSpace(string(out))
+	if len(id) != 64 || strings.Trim(id, "0123456789abcdef") != "" {
+		return "", &verdict.Error{
+			Whose:   verdict.Workflow,
+			Err:     fmt.Errorf("%w: no container came of them", engine.ErrOptions),
+			Command: typed(d.path, args), Output: id, Hint: "correct the container's options in the workflow",
+		}
+	}
+	return id, nil
+}
+
+// await waits until ready is closed.
+func await(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func isClosed(ready <-chan struct{}) bool {
+	select {
+	case <-ready:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *jobRun) result() engine.Job {
+	job := engine.Job{Network: r.spec.Network.Name, Phases: r.phases, Services: []engine.Started{}}
+	for i, m := range r.members {
+		s := engine.Started{ID: m.id, Name: m.spec.Name, Network: m.seen.network(m.plan.network), Ports: m.seen.ports()}
+		if i == 0 && r.spec.Container != nil {
+			job.Container = &s
+		} else {
+			job.Services = append(job.Services, s)
+		}
+	}
+	return job
+}

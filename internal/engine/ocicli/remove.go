@@ -1,0 +1,125 @@
+package ocicli
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/engine"
+)
+
+// Remove is part of engine.Engine. All containers go in one call, which works on them side by side; a network can
+// only go after them. What cannot be removed does not keep the rest from being removed.
+func (d *Driver) Remove(ctx context.Context, inv engine.Inventory) error {
+	var ids []string
+	for _, c := range inv.Containers {
+		ids = append(ids, firstOf(c.ID, c.Name))
+	}
+	problems := []error{d.removeContainers(ctx, ids)}
+	problems = append(problems, each(inv.Networks, func(n engine.Network) error {
+		return d.removeNetwork(ctx, firstOf(n.Name, n.ID))
+	})...)
+	return errors.Join(problems...)
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// each calls do for all items side by side, and gives their errors.
+func each[T any](items []T, do func(T) error) []error {
+	errs := make([]error, len(items))
+	var wg sync.WaitGroup
+	for i, item := range items {
+		wg.Go(func() { errs[i] = do(item) })
+	}
+	wg.Wait()
+	return errs
+}
+
+// removeContainers removes containers. Somebody else may be at it already (the engine's own --rm), then it waits.
+func (d *Driver) removeContainers(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	args := slices.Concat(d.diff.removeArgs, ids)
+	for {
+		_, err := d.output(ctx, args...)
+		if err == nil {
+			return nil
+		}
+		open := d.openProblems(err)
+		if len(open) == 0 {
+			return nil
+		}
+		busy := func(line string) bool { return d.diff.means(line) == removing }
+		if !slices.ContainsFunc(open, busy) || !sleep(ctx, 100*time.Millisecond) {
+			return wrap(err, "removing containers")
+		}
+	}
+}
+
+// openProblems are the lines of a removal's complaint that do not just say that something is gone already.
+func (d *Driver) openProblems(err error) []string {
+	var failed *CommandError
+	if !errors.As(err, &failed) || failed.ExitCode < 0 {
+		return []string{err.Error()}
+	}
+	var open []string
+	for line := range strings.SplitSeq(failed.Output, "\n") {
+		line = strings.TrimSpace(line)
+		harmless := line == "" || strings.HasPrefix(line, "exit status ") || strings.Contains(line, "level=warning")
+		if m := d.diff.means(line); !harmless && m != gone && m != networkMissing {
+			open = append(open, line)
+		}
+	}
+	return open
+}
+
+// removeNetwork removes a network. A container that a step put on it, and that is not the job's, is cut off.
+func (d *Driver) removeNetwork(ctx context.Context, name string) error {
+	const tries = 5
+	for try := 1; ; try++ {
+		_, err := d.output(ctx, "network", "rm", name)
+		if err == nil || len(d.openProblems(err)) == 0 {
+			return nil
+		}
+		if d.meaningOf(err) != inUse || try == tries {
+			return wrap(err, "removing network "+name)
+		}
+		d.disconnectAll(ctx, name)
+		if !sleep(ctx, 100*time.Millisecond) {
+			return wrap(err, "removing network "+name)
+		}
+	}
+}
+
+// disconnectAll cuts every container off a network. What fails shows in the next try to remove it.
+func (d *Driver) disconnectAll(ctx context.Context, network string) {
+	answer, err := d.output(ctx, "ps", "-a", "--no-trunc", "--filter", "network="+network, "--format", "{{.ID}}")
+	if err != nil {
+		return
+	}
+	each(strings.Fields(string(answer)), func(id string) error {
+		_, err := d.output(ctx, "network", "disconnect", "-f", network, id)
+		return err
+	})
+}
+
+// sleep waits, and tells whether ctx is still on.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
