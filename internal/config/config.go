@@ -6,7 +6,7 @@ import "time"
 
 // Config is the whole configuration. Every key of gantry.yaml has an environment variable: GANTRY_ and the key's
 // path in capitals with underscores (timeouts.pull is GANTRY_TIMEOUTS_PULL). Lists in variables are separated by
-// commas, maps are key=value pairs separated by commas.
+// commas, maps are key=value pairs separated by commas; both may also be YAML in brackets or braces.
 type Config struct {
 	// Engine is "auto", "docker", "podman" or "kubernetes". EnginePath overrides the search for its program.
 	Engine     string `yaml:"engine"`

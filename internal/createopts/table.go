@@ -178,3 +178,9 @@ func (x index) suggest(name string) string {
 	}
 	return ""
 }
+
+// Suggest gives "did you mean --x?" for a flag that Lookup does not know, or "".
+func Suggest(flag string) string {
+	name, _ := trimDashes(flag)
+	return newIndex().suggest(name)
+}
