@@ -10,17 +10,17 @@ MODULE  := github.com/gantry-ci/gantry
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
-TESTBED := go run ./internal/testbed/cmd/testbed
 
 # The agent is copied into every job's folder: it stays small and has no dependencies.
 AGENT_MAX_BYTES := 8000000
 
 TOOLS       := $(CURDIR)/.cache/bin
+TESTBED     := $(TOOLS)/testbed
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross test race lint vet staticcheck deadcode govulncheck bench demo clean
+.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck bench demo clean
 .DEFAULT_GOAL := build
 
 build:
@@ -39,9 +39,13 @@ cross:
 	GOARCH=arm64 $(GOBUILD) -o bin/linux-arm64/ ./cmd/gantry-agent ./cmd/gantry
 	GOARCH=arm   $(GOBUILD) -o bin/linux-arm/   ./cmd/gantry-agent ./cmd/gantry
 
+# Built, because `go run` neither passes signals on nor keeps exit statuses.
+testbed:
+	go build -o $(TESTBED) ./internal/testbed/cmd/testbed
+
 # The engines run in a network of their own, without a way out: modules are fetched before. Packages are tested one
 # after the other, because they share the engines.
-test: build
+test: build testbed
 	go mod download
 	$(TESTBED) run -- go test -p 1 -timeout 20m ./...
 
@@ -78,7 +82,7 @@ govulncheck:
 	  *) echo "govulncheck: left out, its database cannot be read: $$(tail -n 1 $(TOOLS)/govulncheck.log)" ;; \
 	esac
 
-bench: build
+bench: build testbed
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench
 
 demo: build
