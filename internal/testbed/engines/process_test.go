@@ -37,7 +37,7 @@ func TestReadyShowsTheLogOfADaemonThatEnds(t *testing.T) {
 }
 
 func TestReadyWaitsUntilTheDaemonAnswers(t *testing.T) {
-	p := launchShell(t, "sleep 60")
+	p := launchShell(t, "exec sleep 60")
 	calls := 0
 	err := p.ready(t.Context(), func() error {
 		if calls++; calls < 3 {
