@@ -121,7 +121,7 @@ func serveClient(t *testing.T, mode string) (*hook.Client, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	client, output := newClient(t, "exec '"+self+"'\n")
-	client.Env = append(client.Env, "TEST_HOOK="+mode)
+	client.Env = append(client.Env, "TEST_HOOK="+mode, "GORACE=atexit_sleep_ms=0")
 	return client, output
 }
 

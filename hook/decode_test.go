@@ -152,6 +152,7 @@ func TestTheDesignRecordsNameOfCleanupIsKnown(t *testing.T) {
 }
 
 func TestLargeInputsAreRead(t *testing.T) {
+	t.Parallel()
 	value := strings.Repeat("x", 50<<20)
 	got, err := decode(input("run_script_step", `{"entryPoint":"sh","environmentVariables":{"BIG":"`+value+`"}}`))
 	if err != nil {

@@ -2,7 +2,10 @@
 //
 // The runner starts the hook program once per command, writes one JSON object to its standard input, and
 // afterwards reads an optional JSON object from a response file. The wire types below carry the wire's names;
-// their comments say what runner 2.336.0 sends and what it does with an answer.
+// their comments say what runner 2.336.0 sends and what it does with an answer. "" stands for null in them: Client
+// sends null, the decoding functions read null as "", and encoding/json on its own would write "".
+//
+// Serve is the hook's side, Client the runner's.
 // The package imports the standard library only.
 package hook
 
