@@ -46,8 +46,12 @@ func run(args []string) int {
 	return 2
 }
 
-// firstStep is how long the agent of a step container waits for the hook that started it.
-const firstStep = 30 * time.Second
+// How long the agent of a step container waits for the hook that started it. One that has been killed must not
+// leave the container behind.
+const (
+	firstClaim = 3 * time.Second
+	firstStep  = time.Minute
+)
 
 func runServe(once bool) int {
 	sigchld := make(chan os.Signal, 1)
@@ -56,11 +60,12 @@ func runServe(once bool) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	exit, err := agent.NewServer(agent.ServerOptions{
-		Socket:    agent.MountPoint + "/" + agent.SocketName,
-		Env:       os.Environ(),
-		Version:   version,
-		Once:      once,
-		FirstStep: firstStep,
+		Socket:     agent.MountPoint + "/" + agent.SocketName,
+		Env:        os.Environ(),
+		Version:    version,
+		Once:       once,
+		FirstClaim: firstClaim,
+		FirstStep:  firstStep,
 	}).Serve(ctx)
 	if err != nil {
 		return report(err)

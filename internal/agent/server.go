@@ -31,10 +31,11 @@ type ServerOptions struct {
 	// Env is the container's own environment.
 	Env     []string
 	Version string
-	// Once ends the server after its first step. FirstStep is how long that may take to come; 0: for ever.
-	Once      bool
-	FirstStep time.Duration
-	Log       *slog.Logger // nil: discard
+	// Once ends the server after its first step. FirstClaim is how long a client may take to claim it, FirstStep to
+	// ask for the step; 0: for ever.
+	Once                  bool
+	FirstClaim, FirstStep time.Duration
+	Log                   *slog.Logger // nil: discard
 }
 
 // Server is the first process of a container.
@@ -71,10 +72,7 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 	}
 	go s.refill()
 	go s.accept(ctx, l)
-	var late <-chan time.Time
-	if s.opts.Once && s.opts.FirstStep > 0 {
-		late = time.After(s.opts.FirstStep)
-	}
+	unclaimed, idle := s.after(s.opts.FirstClaim), s.after(s.opts.FirstStep)
 	for {
 		select {
 		case <-ctx.Done():
@@ -83,9 +81,13 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 		case <-s.done:
 			s.killAll()
 			return s.last, nil
-		case <-late:
-			if late = nil; s.idle() {
-				return Exit{Code: 125}, errors.New("nobody asked for the step in time")
+		case <-unclaimed:
+			if unclaimed = nil; !s.claimed() {
+				return Exit{Code: 125}, errors.New("the hook that started this container has not come")
+			}
+		case <-idle:
+			if idle = nil; s.idle() {
+				return Exit{Code: 125}, errors.New("the hook that started this container asked for no step")
 			}
 		case <-time.After(socketCheck):
 			if _, err := os.Lstat(s.opts.Socket); errors.Is(err, fs.ErrNotExist) {
@@ -93,6 +95,20 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 			}
 		}
 	}
+}
+
+// after is a timer for a server that is there for one step; others wait for ever.
+func (s *Server) after(d time.Duration) <-chan time.Time {
+	if !s.opts.Once || d <= 0 {
+		return nil
+	}
+	return time.After(d)
+}
+
+func (s *Server) claimed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token != ""
 }
 
 // listen makes the socket. Its folder is closed to other users of the host; the socket itself is open, because

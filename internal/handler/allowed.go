@@ -1,6 +1,43 @@
 package handler
 
-// allowed checks a request against the administrator's policy.
-func (p *planner) allowed(pt part) error { return nil }
+import (
+	"errors"
+	"os"
+	"path/filepath"
 
-func rewriteImage(_ map[string]string, image string) string { return image }
+	"github.com/gantry-ci/gantry/internal/policy"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// allowed checks a request against the administrator's policy, and names every rule that forbids something.
+func (p *planner) allowed(pt part) error {
+	r := policy.Request{
+		Title: pt.title, Image: pt.in.Image, BaseImages: pt.baseImages, Options: pt.opts,
+		Volumes: pt.in.UserMountVolumes, Ports: pt.in.PortMappings, RealPath: realPath,
+		Step: pt.role == roleStep, JobContainer: pt.hasJob,
+	}
+	if p.socket != "" {
+		r.Sockets = []string{p.socket}
+	}
+	var all []error
+	for _, v := range policy.Check(p.h.Config, r) {
+		all = append(all, v)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return verdict.New(verdict.Workflow, "ask the administrator of this runner, or use something that the policy allows", "%w", errors.Join(all...))
+}
+
+// realPath follows links of a host path; a path that does not exist is judged by its nearest folder that does.
+func realPath(path string) string {
+	for dir, rest := path, ""; ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
+		real, err := filepath.EvalSymlinks(dir)
+		if err == nil {
+			return filepath.Join(real, rest)
+		}
+		if !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
+}

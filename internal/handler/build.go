@@ -13,25 +13,42 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
-// build builds the image of a Dockerfile action, unless it is there, and sets args.Image to it. The tag is a hash
-// of everything in the build context, so that pre, main and post share one image, and the next job too.
-func (h *Handler) build(ctx context.Context, args *hook.Container) error {
-	dockerfile := dockerfilePath(args)
-	if st, err := os.Stat(dockerfile); err != nil || !st.Mode().IsRegular() {
-		return verdict.New(verdict.Workflow, "`runs.image` of the action names it", "the action's Dockerfile %s does not exist", dockerfile)
+// readDockerfile finds the Dockerfile of an action, and the images that it is built from. GitHub's documented
+// example names the file by its path in the job container.
+func readDockerfile(args *hook.Container) (path string, baseImages []string, err error) {
+	path = args.Dockerfile
+	if _, err := os.Stat(path); err != nil {
+		var mounts []jobrecord.Mount
+		for _, m := range args.SystemMountVolumes {
+			mounts = append(mounts, jobrecord.Mount{Source: m.SourceVolumePath, Target: m.TargetVolumePath})
+		}
+		if host, ok := scriptstep.HostPath(mounts, path); ok {
+			path = host
+		}
 	}
+	if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() {
+		return "", nil, verdict.New(verdict.Workflow, "`runs.image` of the action names it", "the action's Dockerfile %s does not exist", path)
+	}
+	return path, nil, nil
+}
+
+// build builds the image of a Dockerfile action unless it is there, and returns its tag: a hash of everything in
+// the build context, the Dockerfile's folder. So pre, main and post share one image, and the next job too.
+func (h *Handler) build(ctx context.Context, dockerfile string) (string, error) {
 	dir := filepath.Dir(dockerfile)
 	hash, err := contextHash(dir, filepath.Base(dockerfile))
 	if err != nil {
-		return verdict.New(verdict.Infrastructure, "", "reading the build context: %w", err)
+		return "", verdict.New(verdict.Infrastructure, "", "reading the build context: %w", err)
 	}
-	args.Image = "gantry-action:" + hash[:32]
+	tag := "gantry-action:" + hash[:32]
 	labels := map[string]string{LabelRunner: h.Runner.ID, LabelRole: roleImage, LabelState: StateID(h.Store.Dir)}
-	return h.Engine.Build(ctx, engine.BuildSpec{
-		Tag: args.Image, Dockerfile: dockerfile, Context: dir, Labels: labels, Timeout: h.Config.Timeouts.Build,
+	return tag, h.Engine.Build(ctx, engine.BuildSpec{
+		Tag: tag, Dockerfile: dockerfile, Context: dir, Labels: labels, Timeout: h.Config.Timeouts.Build,
 	}, h.Log)
 }
 

@@ -29,21 +29,17 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	ctx, handOver := h.cancelOnSignal(ctx)
 	defer handOver()
 	id := newID()
-	job, network, err := h.stepJob(state, id)
+	rec, err := h.stepJob(state, id)
 	if err != nil {
 		return hook.Result{}, err
 	}
-	if job == id {
+	ownJob := rec.ID == id
+	if ownJob {
 		defer h.say(func() error { return h.Store.Delete(id) })
 	}
-	info, err := h.Engine.Info(ctx)
+	spec, err := h.stepSpec(ctx, rec, id, args)
 	if err != nil {
-		return hook.Result{}, err
-	}
-	if args.Image == "" {
-		if err := h.build(ctx, args); err != nil {
-			return hook.Result{}, interrupted(ctx, "building the action's image", err)
-		}
+		return hook.Result{}, interrupted(ctx, "building the action's image", err)
 	}
 	failpoint.Hit("step-image")
 	dir, err := h.makeAgentDir(id)
@@ -52,14 +48,10 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	}
 	defer h.say(dir.remove)
 	failpoint.Hit("step-agent-folder")
-	spec, err := h.stepSpec(job, info, args, dir)
-	if err != nil {
-		return hook.Result{}, err
-	}
-	spec.Name = h.name(id, roleStep)
+	spec.Mounts = append(spec.Mounts, dir.mount())
 	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}
-	exit, err := s.run(ctx, network)
-	if job == id {
+	exit, err := s.run(ctx, rec.Network)
+	if ownJob {
 		h.say(func() error { return h.restoreWithoutJob(context.WithoutCancel(ctx), spec.Image) })
 	}
 	return hook.Result{ExitCode: exit.Code}, err
@@ -86,32 +78,48 @@ func (h *Handler) say(f func() error) {
 	}
 }
 
-// stepJob is the job that the state names, and its network. A job without containers has neither state nor
-// record: the step then is a job of its own, so that clean-up of leftovers can tell whether it still runs.
-func (h *Handler) stepJob(state json.RawMessage, id string) (job, network string, err error) {
-	rec := &jobrecord.Record{ID: id, Runner: h.Runner.ID, Work: h.Runner.Work, Created: time.Now(), Owner: jobrecord.Parent(), Network: h.Config.Network}
+// stepJob is the job that the state names. A job without containers has neither state nor record: the step then is
+// a job of its own, so that clean-up of leftovers can tell whether it still runs.
+func (h *Handler) stepJob(state json.RawMessage, id string) (*jobrecord.Record, error) {
 	if len(state) > 0 {
-		if rec, err = h.record(state); err != nil {
-			return "", "", err
-		}
-	} else if err := h.Store.Save(rec); err != nil {
-		return "", "", stateVerdict(err)
+		return h.record(state)
 	}
-	if rec.Container == nil && h.Config.Policy.RequireJobContainer {
-		return "", "", verdict.New(verdict.Workflow, "add a `container:` to the job",
-			"refused by policy.require_job_container: this runner wants a job container for container actions")
+	rec := &jobrecord.Record{
+		ID: id, Runner: h.Runner.ID, Work: h.Runner.Work, Created: time.Now(), Owner: jobrecord.Parent(), Network: h.Config.Network,
 	}
-	return rec.ID, rec.Network, nil
+	if err := h.Store.Save(rec); err != nil {
+		return nil, stateVerdict(err)
+	}
+	return rec, nil
 }
 
-func (h *Handler) stepSpec(id string, info engine.Info, args *hook.Container, dir agentDir) (engine.ContainerSpec, error) {
-	spec, err := h.planner(id, info).container(part{role: roleStep, title: "step container", field: "container step", in: args})
+// stepSpec plans the container, after the image has been built if the action has a Dockerfile. What it is built
+// from has to be allowed before.
+func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string, args *hook.Container) (engine.ContainerSpec, error) {
+	info, err := h.Engine.Info(ctx)
+	if err != nil {
+		return engine.ContainerSpec{}, err
+	}
+	pt := part{role: roleStep, title: "step container", field: "the container action", in: args, hasJob: rec.Container != nil}
+	dockerfile := ""
+	if args.Image == "" {
+		if dockerfile, pt.baseImages, err = readDockerfile(args); err != nil {
+			return engine.ContainerSpec{}, err
+		}
+	}
+	spec, err := h.planner(rec.ID, info).container(pt)
 	if err != nil {
 		return spec, err
 	}
-	spec.Env = map[string]string{}
+	if dockerfile != "" {
+		if spec.Image, err = h.build(ctx, dockerfile); err != nil {
+			return spec, err
+		}
+		spec.Pull = engine.PullNever
+	}
+	spec.Name = h.name(id, roleStep)
+	spec.Env = map[string]string{} // the step's own goes through the agent
 	spec.Entrypoint, spec.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve", "--once"}
-	spec.Mounts = append(spec.Mounts, dir.mount())
 	root, err := os.OpenRoot(h.Runner.Work)
 	if err != nil {
 		return spec, fmt.Errorf("opening the work folder: %w", err)
@@ -251,20 +259,4 @@ func (h *Handler) restoreWithoutJob(ctx context.Context, image string) error {
 		return err
 	}
 	return h.restoreInHelper(ctx, image)
-}
-
-// dockerfilePath is the Dockerfile on the host. GitHub's documented example names it by its path in the job
-// container.
-func dockerfilePath(args *hook.Container) string {
-	if _, err := os.Stat(args.Dockerfile); err == nil {
-		return args.Dockerfile
-	}
-	var mounts []jobrecord.Mount
-	for _, m := range args.SystemMountVolumes {
-		mounts = append(mounts, jobrecord.Mount{Source: m.SourceVolumePath, Target: m.TargetVolumePath})
-	}
-	if host, ok := scriptstep.HostPath(mounts, args.Dockerfile); ok {
-		return host
-	}
-	return args.Dockerfile
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/createopts"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/policy"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -28,6 +29,9 @@ type part struct {
 	field string // where its options stand in the workflow
 	in    *hook.Container
 	opts  *createopts.Options
+	// Of container steps: whether the job has a job container, and what a built image is built from.
+	hasJob     bool
+	baseImages []string
 }
 
 // planner turns requests into engine specs. It is pure but for looking whether mount sources exist.
@@ -91,7 +95,7 @@ func (p *planner) container(pt part) (engine.ContainerSpec, error) {
 	cfg, in := p.h.Config, pt.in
 	spec := engine.ContainerSpec{
 		Name: p.h.name(p.job, pt.role), Title: pt.title, Labels: p.h.labels(p.job, pt.role),
-		Image: rewriteImage(cfg.ImageRewrite, in.Image), Pull: engine.PullPolicy(cfg.Pull), PullTimeout: cfg.Timeouts.Pull,
+		Image: policy.RewriteImage(cfg.ImageRewrite, in.Image), Pull: engine.PullPolicy(cfg.Pull), PullTimeout: cfg.Timeouts.Pull,
 		WorkingDir: in.WorkingDirectory, Env: environment(cfg.Env, in.EnvironmentVariables),
 	}
 	opts, err := createopts.Parse(in.CreateOptions)
