@@ -172,7 +172,8 @@ func policyKeys() []Key {
 		{
 			Path: "policy.images", Example: `["node:*", "ghcr.io/acme/**"]`,
 			Doc: "Images that workflows may use; without it, all. `*` is anything but a slash, `**` anything. A name " +
-				"without a registry is one of Docker Hub, a name without tag and digest allows every one.",
+				"without a registry is one of Docker Hub, a name without tag and digest allows every one. The images that a " +
+				"Dockerfile action is built from must be allowed too.",
 			field: func(c *Config) any { return &c.Policy.Images }, value: imageGlob,
 		}, {
 			Path: "policy.require_digest", Default: "false", Example: "true",
@@ -187,7 +188,8 @@ func policyKeys() []Key {
 		}, {
 			Path: "policy.deny_mounts", Example: `[/etc, "/home/*/.ssh", "prod-*"]`,
 			Doc: "Host paths and names of volumes that workflows may not mount. What is below a denied path is denied " +
-				"too, and so are the directories above it, because they expose it.",
+				"too, and so are the directories above it, because they expose it. Behind `**` only what matches is denied. " +
+				"Devices and files that flags such as --env-file name count as mounts; --volumes-from is refused.",
 			field: func(c *Config) any { return &c.Policy.DenyMounts }, value: denyMount,
 		}, {
 			Path: "policy.require_job_container", Default: "false", Example: "true",
