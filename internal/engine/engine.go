@@ -20,17 +20,19 @@ type Engine interface {
 	// StartJob makes the job's network, pulls images in parallel (each once), starts the containers in parallel,
 	// and waits until every container that declares a health check is healthy. It fails as soon as one service
 	// exits or turns unhealthy, with the last 100 lines of its log in the error. After an error what was made is
-	// still there: call Remove. Progress lines go to log.
+	// still there: call Remove; the Job then holds only Phases. Progress lines go to log, until it returns.
 	StartJob(ctx context.Context, spec JobSpec, log io.Writer) (Job, error)
 
 	// StartStep pulls spec.Image if the policy says so and starts a container that is removed, with its
-	// anonymous volumes, when its first process ends. It returns once the container was asked for.
+	// anonymous volumes, when its first process ends, or when ctx ends. It returns once the container was asked
+	// for. network "" is the engine's default.
 	StartStep(ctx context.Context, spec ContainerSpec, network string, log io.Writer) (*StepContainer, error)
 
 	// Inspect tells the state of one container. A container that does not exist gives ErrNotFound.
 	Inspect(ctx context.Context, id string) (Status, error)
 
-	// Logs writes the last n lines that the container printed (both streams) to w.
+	// Logs writes the last n lines that the container printed (both streams) to w. A container that does not
+	// exist gives ErrNotFound.
 	Logs(ctx context.Context, id string, n int, w io.Writer) error
 
 	// List returns the containers and networks that carry all the labels.
@@ -112,6 +114,8 @@ type ContainerSpec struct {
 	// Options are extra create flags in the engine's own words, already split. They stand after the flags that
 	// a user may override (name, workdir, network, ports) and before those that gantry must keep (env, mounts,
 	// entrypoint). A --network among them replaces the job's network for this container.
+	// An option that is no flag, or a flag without its value, makes the rest of the command line mean something
+	// else: check them before (createopts).
 	Options []string
 }
 
@@ -140,13 +144,15 @@ type Job struct {
 type Started struct {
 	ID      string
 	Name    string
-	Network string            // the network it is on
-	Ports   map[string]string // container port -> host port
+	Network string // the network it is on
+	// Ports maps the container's published ports to the host's, both by number alone: where they collide, TCP wins
+	// over UDP, and IPv4 over IPv6.
+	Ports map[string]string
 }
 
 // Phase is one line of the timing table.
 type Phase struct {
-	Title string // "pull node:22", "start redis", "health redis"
+	Title string // "network", "pull node:22", "start service redis", "health service redis"
 	Start time.Time
 	Took  time.Duration
 }
@@ -156,8 +162,8 @@ type StepContainer struct {
 	Name string
 	// Entrypoint and Cmd are the image's own.
 	Entrypoint, Cmd []string
-	// Gone is closed when the container has been removed; Err is valid after that: nil, or why the engine could
-	// not run it, with the engine's command and output.
+	// Gone is closed when the container has been removed; Err waits for that. It is nil however the container's
+	// process ended, or says why the engine could not run it, with the engine's command and output.
 	Gone <-chan struct{}
 	Err  func() error
 }
@@ -184,6 +190,7 @@ type Inventory struct {
 type Container struct {
 	ID, Name, Image string
 	Running         bool
+	Health          string // like Status.Health
 	Labels          map[string]string
 	Created         time.Time
 }

@@ -20,6 +20,8 @@ type differences struct {
 	probesHealth bool
 	// mountRelabels: --mount understands relabel=shared|private; -v always understands z and Z.
 	mountRelabels bool
+	// buildFileIsList: the Dockerfile's path is read as a list separated by commas, quoted like CSV.
+	buildFileIsList bool
 	// speaks is how the program begins a line about its own failure.
 	speaks string
 	// plainNetworks have no name service, so that aliases on them are refused or useless. "x:" stands for all
@@ -83,12 +85,13 @@ func docker() *differences {
 
 func podman() *differences {
 	return &differences{
-		name:          "podman",
-		pingArgs:      []string{"info", "--format", "{{.Version.Version}}"},
-		removeArgs:    []string{"rm", "-f", "-v", "-t", "0"},
-		probesHealth:  true,
-		mountRelabels: true,
-		speaks:        "Error: ",
+		name:            "podman",
+		pingArgs:        []string{"info", "--format", "{{.Version.Version}}"},
+		removeArgs:      []string{"rm", "-f", "-v", "-t", "0"},
+		probesHealth:    true,
+		mountRelabels:   true,
+		buildFileIsList: true,
+		speaks:          "Error: ",
 		plainNetworks: []string{
 			"host", "none", "private", "bridge", "podman", "slirp4netns", "slirp4netns:", "pasta", "pasta:",
 			"container:", "ns:", "pod", "bridge:",

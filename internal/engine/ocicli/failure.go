@@ -3,6 +3,7 @@ package ocicli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/gantry-ci/gantry/internal/engine"
@@ -29,17 +30,29 @@ const (
 	removing
 )
 
-// A pattern is a piece of text that an engine prints when something is so. Matching on text cannot be avoided: both
-// programs answer every refusal with the same few exit statuses.
+// A pattern is a piece of a line that an engine prints when something is so; a star in it stands for anything.
+// Matching on text cannot be avoided: both programs answer every refusal with the same few exit statuses.
 type pattern struct {
 	text  string
 	means meaning
 }
 
-// means finds the first pattern in an engine's output.
+func (p pattern) matches(line string) bool {
+	for piece := range strings.SplitSeq(p.text, "*") {
+		_, after, found := strings.Cut(line, piece)
+		if !found {
+			return false
+		}
+		line = after
+	}
+	return true
+}
+
+// means finds the first pattern that a line of an engine's output matches.
 func (d *differences) means(output string) meaning {
+	lines := strings.Split(output, "\n")
 	for _, p := range d.patterns {
-		if strings.Contains(output, p.text) {
+		if slices.ContainsFunc(lines, p.matches) {
 			return p.means
 		}
 	}

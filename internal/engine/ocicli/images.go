@@ -53,6 +53,10 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	if has, err := d.hasImage(ctx, spec.Tag); has || err != nil {
 		return err
 	}
+	file := spec.Dockerfile
+	if d.diff.buildFileIsList {
+		file = csvLine(file)
+	}
 	ctx, cancel := within(ctx, spec.Timeout)
 	defer cancel()
 	args := []string{"build", "--rm", "--force-rm", "-t", spec.Tag}
@@ -62,7 +66,7 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	if spec.Pull {
 		args = append(args, "--pull")
 	}
-	args = append(args, "-f", spec.Dockerfile, spec.Context)
+	args = append(args, "-f", file, spec.Context)
 	_, err := d.run(ctx, command{args: args, talk: log})
 	return wrap(err, "building "+spec.Dockerfile)
 }

@@ -62,7 +62,7 @@ func wrap(err error, doing string) error {
 const dockerTime = "2006-01-02 15:04:05.999999999 -0700 MST"
 
 func readDockerContainers(answer []byte) ([]engine.Container, error) {
-	type row struct{ ID, Names, Image, State, Labels, CreatedAt string }
+	type row struct{ ID, Names, Image, State, Status, Labels, CreatedAt string }
 	rows, err := jsonLines[row](answer)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func readDockerContainers(answer []byte) ([]engine.Container, error) {
 			return nil, fmt.Errorf("reading when container %s was created: %w", r.ID, err)
 		}
 		list = append(list, engine.Container{
-			ID: r.ID, Name: r.Names, Image: r.Image, Running: r.State == "running",
+			ID: r.ID, Name: r.Names, Image: r.Image, Running: r.State == "running", Health: healthIn(r.Status),
 			Labels: splitLabels(r.Labels), Created: created,
 		})
 	}
@@ -96,6 +96,17 @@ func readDockerNetworks(answer []byte) ([]engine.Network, error) {
 		list = append(list, engine.Network{ID: r.ID, Name: r.Name, Labels: splitLabels(r.Labels), Created: created})
 	}
 	return list, nil
+}
+
+// healthIn reads health from a status like "Up 2 minutes (healthy)" or "Up 1 second (health: starting)".
+func healthIn(status string) string {
+	_, note, _ := strings.Cut(status, "(")
+	note = strings.TrimPrefix(strings.TrimSuffix(note, ")"), "health: ")
+	switch note {
+	case "healthy", "unhealthy", "starting":
+		return note
+	}
+	return ""
 }
 
 // splitLabels reads docker's "a=1,b=2". A comma within a value cannot be told from one between two labels, unless no
@@ -123,6 +134,7 @@ func readPodmanContainers(answer []byte) ([]engine.Container, error) {
 		Names   []string
 		Image   string
 		State   string
+		Status  string
 		Labels  map[string]string
 		Created int64
 	}
@@ -133,7 +145,8 @@ func readPodmanContainers(answer []byte) ([]engine.Container, error) {
 	var list []engine.Container
 	for _, r := range rows {
 		c := engine.Container{
-			ID: r.ID, Image: r.Image, Running: r.State == "running", Labels: r.Labels, Created: time.Unix(r.Created, 0),
+			ID: r.ID, Image: r.Image, Running: r.State == "running", Health: healthIn(r.Status), Labels: r.Labels,
+			Created: time.Unix(r.Created, 0),
 		}
 		if len(r.Names) > 0 {
 			c.Name = r.Names[0]

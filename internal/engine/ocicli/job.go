@@ -28,11 +28,12 @@ func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Write
 	for _, m := range r.members {
 		g.Go(func() error { return r.startMember(started, m) })
 	}
-	if err := g.Wait(); err != nil {
-		return engine.Job{}, err
+	err = g.Wait()
+	if err == nil {
+		err = r.awaitHealth(ctx)
 	}
-	if err := r.awaitHealth(ctx); err != nil {
-		return engine.Job{}, err
+	if err != nil {
+		return engine.Job{Phases: r.phases}, err
 	}
 	return r.result(), nil
 }
