@@ -85,6 +85,8 @@ func Table() []Spec {
 		flags(Podman, Text, true, "cgroup-conf", "chrootdirs", "decryption-key", "env-merge", "gidmap", "hostuser",
 			"requires", "secret", "uidmap", "unsetenv"),
 		flags(Both, HostPath, true, "device", "env-file", "label-file"),
+		// Of no use to a job, but the runner accepts them without hooks.
+		flags(Both, Bool, false, "rm", "interactive,i", "tty,t"),
 	)
 	slices.SortFunc(specs, func(a, b Spec) int { return cmp.Compare(a.Name, b.Name) })
 	return specs
@@ -99,9 +101,8 @@ func refused() []Spec {
 		return specs
 	}
 	return slices.Concat(
-		because(refusedRemove, flags(Both, Bool, false, "rm")...),
 		because(refusedRemove, flags(Podman, Bool, false, "rmi")...),
-		because(refusedTerminal, flags(Both, Bool, false, "detach,d", "interactive,i", "tty,t", "sig-proxy")...),
+		because(refusedTerminal, flags(Both, Bool, false, "detach,d", "sig-proxy")...),
 		because(refusedTerminal, flags(Both, Text, false, "detach-keys")...),
 		because(refusedTerminal, flags(Both, Text, true, "attach,a")...),
 		because(refusedTerminal, flags(Podman, Text, true, "preserve-fds", "preserve-fd")...),
