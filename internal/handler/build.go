@@ -14,6 +14,7 @@ import (
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/policy"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -31,10 +32,11 @@ func readDockerfile(args *hook.Container) (path string, baseImages []string, err
 			path = host
 		}
 	}
-	if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() {
-		return "", nil, verdict.New(verdict.Workflow, "`runs.image` of the action names it", "the action's Dockerfile %s does not exist", path)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", nil, verdict.New(verdict.Workflow, "`runs.image` of the action names it", "reading the action's Dockerfile: %w", err)
 	}
-	return path, nil, nil
+	return path, policy.BaseImages(string(text)), nil
 }
 
 // build builds the image of a Dockerfile action unless it is there, and returns its tag: a hash of everything in
