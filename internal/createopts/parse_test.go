@@ -82,7 +82,7 @@ func TestMistakesHaveAPlace(t *testing.T) {
 		{`|—name| x`, "dash"},
 		{`--init |--sig-proxy| --cpus 1`, "leave"},
 		{`|-d|`, "leave"},
-		{`-i|d|t`, "leave"},
+		{`|-idt|`, "leave"},
 		{`|--detach|=true`, "leave"},
 		{`|--cidfile| /x`, "leave"},
 		{`|-a| stdout`, "leave"},
