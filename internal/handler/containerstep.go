@@ -23,9 +23,6 @@ import (
 // RunContainerStep runs a container action: its image's program under an agent of its own, on the job's network.
 // Program, arguments and environment go through the agent's socket, so that nobody else sees them.
 func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, state json.RawMessage) (hook.Result, error) {
-	if h.Runner.Work == "" {
-		return hook.Result{}, errNoWork()
-	}
 	ctx, handOver := h.cancelOnSignal(ctx)
 	defer handOver()
 	id := newID()
@@ -83,6 +80,9 @@ func (h *Handler) say(f func() error) {
 func (h *Handler) stepJob(state json.RawMessage, id string) (*jobrecord.Record, error) {
 	if len(state) > 0 {
 		return h.record(state)
+	}
+	if h.Runner.Work == "" {
+		return nil, errNoWork()
 	}
 	rec := &jobrecord.Record{
 		ID: id, Runner: h.Runner.ID, Work: h.Runner.Work, Created: time.Now(), Owner: jobrecord.Parent(), Network: h.Config.Network,

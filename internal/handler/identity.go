@@ -32,14 +32,15 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:])[:6]
 }
 
-// WorkOf finds the runner's _work folder: where /__w is mounted from, else above the temp folder of the
-// environment, else above the response file. "" if nothing tells.
+// WorkOf finds the runner's _work folder: where it is mounted from, else above the temp folder of the environment,
+// else above the response file. "" if nothing tells.
 func WorkOf(in *hook.Input, runnerTemp string) string {
-	if args, err := hook.DecodePrepareJob(in.Args); in.Command == hook.PrepareJob && err == nil && args.Container != nil {
-		for _, m := range args.Container.SystemMountVolumes {
-			if m.TargetVolumePath == "/__w" {
-				return filepath.Clean(m.SourceVolumePath)
-			}
+	for _, m := range systemMounts(in) {
+		switch m.TargetVolumePath {
+		case "/__w":
+			return filepath.Clean(m.SourceVolumePath)
+		case "/github/runner_temp":
+			return filepath.Dir(filepath.Clean(m.SourceVolumePath))
 		}
 	}
 	if filepath.Base(runnerTemp) == "_temp" {
@@ -49,4 +50,20 @@ func WorkOf(in *hook.Input, runnerTemp string) string {
 		return before
 	}
 	return ""
+}
+
+// systemMounts are those of the job container or of a container step; none if the args cannot be read, which is
+// reported when the command is done.
+func systemMounts(in *hook.Input) []hook.MountVolume {
+	switch in.Command {
+	case hook.PrepareJob:
+		if args, err := hook.DecodePrepareJob(in.Args); err == nil && args.Container != nil {
+			return args.Container.SystemMountVolumes
+		}
+	case hook.RunContainerStep:
+		if args, err := hook.DecodeContainerStep(in.Args); err == nil {
+			return args.SystemMountVolumes
+		}
+	}
+	return nil
 }

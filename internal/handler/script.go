@@ -71,6 +71,9 @@ func (h *Handler) record(state json.RawMessage) (*jobrecord.Record, error) {
 			"the state names no job that gantry has prepared")
 	}
 	rec, err := h.Store.Load(id, h.Runner.Work)
+	if err == nil && h.Runner.Work == "" { // a call by hand: nothing else says whose it is
+		h.Runner = Runner{ID: rec.Runner, Work: rec.Work}
+	}
 	switch {
 	case err == nil && rec.Runner == h.Runner.ID:
 		return rec, nil
