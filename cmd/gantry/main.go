@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/gantry-ci/gantry/internal/cli"
 )
@@ -24,8 +25,12 @@ func run() int {
 	if err != nil {
 		executable = os.Args[0]
 	}
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "/" // it has been removed
+	}
 	return cli.Main(context.Background(), &cli.Process{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Executable: executable, Version: version, UID: os.Getuid(), GID: os.Getgid(), Signals: signals,
+		Executable: executable, Dir: dir, Version: version, Now: time.Now, UID: os.Getuid(), GID: os.Getgid(), Signals: signals,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,8 +29,10 @@ type Process struct {
 	Stdout     io.Writer
 	Stderr     io.Writer
 	Executable string // absolute path of the running program
+	Dir        string // the current directory
 	Version    string
 	UID, GID   int
+	Now        func() time.Time
 	// Signals delivers SIGINT and SIGTERM.
 	Signals <-chan os.Signal
 }
@@ -57,7 +60,7 @@ func Main(ctx context.Context, p *Process) int {
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	err := root.ExecuteContext(ctx)
+	asked, err := root.ExecuteContextC(ctx)
 	var exit *exitError
 	var usage *usageError
 	switch {
@@ -66,7 +69,7 @@ func Main(ctx context.Context, p *Process) int {
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.As(err, &usage):
-		io.WriteString(p.Stderr, "gantry: "+usage.Error()+"\nhint: see `gantry --help`\n")
+		io.WriteString(p.Stderr, "gantry: "+usage.Error()+"\nhint: see `"+asked.CommandPath()+" --help`\n")
 		return exitUsage
 	}
 	verdict.Print(p.Stderr, err)
@@ -80,32 +83,21 @@ func (e *usageError) Error() string { return e.err.Error() }
 
 func (e *usageError) Unwrap() error { return e.err }
 
-const exitHelp = `
-Exit status: 0 fine, 1 negative result, 2 usage, 3 could not run.`
-
 func newRoot(p *Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gantry",
-		Short: "A container hook for the GitHub Actions runner, for Docker and Podman",
+		Short: "Run the container work of GitHub Actions jobs on your own machine, with Docker or Podman",
 		Example: `  gantry install --runner ~/actions-runner
-  gantry doctor`,
-		Long:              "gantry runs the container work of GitHub Actions jobs on your own machine." + exitHelp,
+  gantry doctor --runner ~/actions-runner`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              func(_ *cobra.Command, args []string) error { return noArgs(args) },
+		Args:              onlyFlags,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd, p.Stdout) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String("config", "", "configuration file (default: $GANTRY_CONFIG, gantry.yaml beside the hook, /etc/gantry/gantry.yaml)")
 	root.AddCommand(commands(p)...)
 	return root
-}
-
-// noArgs refuses arguments that a command does not take.
-func noArgs(args []string) error {
-	if len(args) > 0 {
-		return &usageError{errors.New("unknown command or argument " + args[0])}
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 func commands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
 		newHookCmd(p),
+		newConfigCmd(p),
 		newVersionCmd(p),
 	}
 }

@@ -31,7 +31,7 @@ func newHookCmd(p *Process) *cobra.Command {
 response file. The runner starts it through hook.sh; there is no need to start it by hand.
 
 Exit status: 0 done, the step's own status when a step fails, 1 when gantry could not do its work.`,
-		Args: func(_ *cobra.Command, args []string) error { return noArgs(args) },
+		Args: onlyFlags,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			code, err := runHook(cmd.Context(), p, cmd.Flag("config").Value.String(), resume)
 			if err != nil {
@@ -110,9 +110,7 @@ func (p *Process) stateDir(cfg *config.Config) string {
 }
 
 func (p *Process) loadConfig(flag string) (*config.Config, error) {
-	cfg, err := config.Load(config.Sources{
-		Flag: flag, Candidates: config.Candidates(filepath.Dir(p.Executable)), Environ: p.Environ,
-	})
+	cfg, err := config.Load(p.sources(flag, p.Environ))
 	if err != nil {
 		return nil, verdict.New(verdict.Configuration, "`gantry config` shows the configuration that is in force", "%w", err)
 	}

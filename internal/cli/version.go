@@ -12,7 +12,7 @@ func newVersionCmd(p *Process) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  gantry version",
-		Args:    func(_ *cobra.Command, args []string) error { return noArgs(args) },
+		Args:    onlyFlags,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(p.Stdout, "gantry %s %s/%s %s\n", p.Version, runtime.GOOS, runtime.GOARCH, runtime.Version())
 			return err

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-ci/gantry/internal/config"
+)
+
+// configOptions are the flags of `gantry config`.
+type configOptions struct {
+	file        string // --config
+	show, check bool
+}
+
+func newConfigCmd(p *Process) *cobra.Command {
+	var o configOptions
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the configuration that is in force, or what is wrong with it",
+		Example: `  gantry config
+  gantry config --check --config ./gantry.yaml`,
+		Long: `The configuration is gantry.yaml with the environment's GANTRY_ variables above it. The hook has the runner's
+environment, that is, the lines of the runner's .env file too.`,
+		Args:        onlyFlags,
+		Annotations: exits("the configuration is valid", "it is not"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.file = cmd.Flag("config").Value.String()
+			return runConfig(p, o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.show, "show", false, "print every key with its value (the default)")
+	cmd.Flags().BoolVar(&o.check, "check", false, "print problems only")
+	return cmd
+}
+
+func runConfig(p *Process, o configOptions) error {
+	if o.show && o.check {
+		return usagef("--show and --check exclude each other")
+	}
+	sources := p.sources(o.file, p.Environ)
+	file := sources.Find()
+	from := "no gantry.yaml: defaults and environment variables"
+	if file != "" {
+		from = file
+	}
+	cfg, err := config.Load(sources)
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		for _, problem := range problems {
+			fmt.Fprintln(p.Stdout, problem)
+		}
+		fmt.Fprintf(p.Stderr, "gantry: the configuration is not valid (%s)\n", from)
+		return &exitError{exitNegative}
+	}
+	fmt.Fprintf(p.Stderr, "configuration: %s\n", from)
+	if err != nil || o.check {
+		return err
+	}
+	text, err := cfg.Effective()
+	if err != nil {
+		return err
+	}
+	_, err = p.Stdout.Write(text)
+	return err
+}
+
+// sources say where the configuration is looked for, in an environment.
+func (p *Process) sources(flag string, environ []string) config.Sources {
+	return config.Sources{Flag: flag, Candidates: config.Candidates(filepath.Dir(p.Executable)), Environ: environ}
+}
