@@ -52,7 +52,7 @@ func spawn() (*process, error) {
 	growPipe(r)
 	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", "supervise"}, &os.ProcAttr{
 		Env:   []string{"GOMAXPROCS=1"},
-		Files: []*os.File{nil, nil, os.Stderr, remote, w},
+		Files: []*os.File{nil, nil, nil, remote, w},
 	})
 	if err != nil {
 		local.Close()
