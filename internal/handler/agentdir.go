@@ -52,7 +52,7 @@ func (h *Handler) makeAgentDir(id string) (agentDir, error) {
 	shared := filepath.Join(d.rel, agent.SharedDir)
 	err = errors.Join(root.Mkdir(d.rel, 0o700), root.Mkdir(shared, 0o777))
 	if err == nil {
-		err = errors.Join(root.Chmod(d.rel, 0o700), root.Chmod(shared, 0o777)) // whatever the umask is
+		err = errors.Join(root.Chmod(d.rel, 0o700), root.Chmod(shared, 0o777|os.ModeSticky)) // whatever the umask is
 	}
 	if err != nil {
 		return d, spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
