@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -71,9 +70,6 @@ var _ hook.Handler = (*Handler)(nil)
 func (h *Handler) logf(format string, args ...any) {
 	fmt.Fprintf(h.Log, format+"\n", args...)
 }
-
-// temp is the runner's _temp folder.
-func (h *Handler) temp() string { return filepath.Join(h.Runner.Work, "_temp") }
 
 // labels for something of a job.
 func (h *Handler) labels(job, role string) map[string]string {
