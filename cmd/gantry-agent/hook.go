@@ -15,6 +15,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/memfd"
 	"github.com/gantry-ci/gantry/internal/responsefile"
@@ -28,14 +29,17 @@ func runHook(args []string) int {
 	if err != nil {
 		return report(fmt.Errorf("reading the command from standard input: %w", err))
 	}
+	failpoint.Hit("fast-read")
 	rec, step := fastStep(text)
 	if rec == nil {
 		return execFull(text, args)
 	}
+	failpoint.Hit("fast-record")
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	h := &fast{record: rec, signals: signals}
 	code, err := hook.Serve(context.Background(), hook.ServeOptions{Input: step, OpenResponse: responsefile.Opener(rec.Work)}, h)
+	failpoint.Hit("fast-answered")
 	var lost *agent.LostError
 	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) || errors.Is(err, agent.ErrRefused) {
 		offset := int64(0)
@@ -116,6 +120,7 @@ func execFull(text []byte, args []string) int {
 		return report(err)
 	}
 	full := filepath.Join(filepath.Dir(self), "gantry")
+	failpoint.Hit("fast-leaving-to-full")
 	err = syscall.Exec(full, append([]string{"gantry", "hook"}, args...), os.Environ())
 	return report(fmt.Errorf("starting %s: %w (gantry and gantry-agent must lie in the same folder)", full, err))
 }

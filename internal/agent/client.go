@@ -12,6 +12,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/failpoint"
 )
 
 // Times of the client.
@@ -99,6 +101,7 @@ func (c *Client) open(ctx context.Context, req request) (net.Conn, *bufio.Reader
 	if err != nil {
 		return nil, nil, err
 	}
+	failpoint.Hit("client-dialled")
 	req.Protocol, req.Token = protocol, c.Token
 	if err := writeJSON(conn, frameRequest, req); err != nil {
 		conn.Close()
@@ -173,6 +176,7 @@ func (s *session) connect(ctx context.Context, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("client-asked")
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -248,10 +252,12 @@ func (s *session) deliver(conn net.Conn, in *bufio.Reader, p []byte) error {
 			s.outErr = err
 			return err
 		}
+		failpoint.Hit("client-output")
 	}
 	if s.offset-s.acked < ackEvery {
 		return nil
 	}
+	failpoint.Hit("client-acknowledging")
 	s.acked = s.offset
 	return writeFrame(conn, frameAck, binary.BigEndian.AppendUint64(nil, uint64(s.offset)))
 }
@@ -268,7 +274,9 @@ func (s *session) finish(conn net.Conn, in *bufio.Reader, p []byte) error {
 		return fmt.Errorf("the exit record tells of %d bytes of output, %d have arrived", exit.Output, s.offset)
 	}
 	s.exit = &exit
+	failpoint.Hit("client-exit-read")
 	writeFrame(conn, frameBye, nil) // lost: the agent forgets the step by itself
+	failpoint.Hit("client-done")
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -49,6 +50,7 @@ func (h *Handler) makeAgentDir(id string) (agentDir, error) {
 	if err := root.MkdirAll("_temp", 0o755); err != nil {
 		return d, fmt.Errorf("making the folder for the agent: %w", err)
 	}
+	failpoint.Hit("agent-folder-making")
 	shared := filepath.Join(d.rel, agent.SharedDir)
 	err = errors.Join(root.Mkdir(d.rel, 0o700), root.Mkdir(shared, 0o777))
 	if err == nil {

@@ -25,6 +25,7 @@ import (
 func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, state json.RawMessage) (hook.Result, error) {
 	ctx, handOver := h.cancelOnSignal(ctx)
 	defer handOver()
+	failpoint.Hit("step-start")
 	id := newID()
 	rec, err := h.stepJob(state, id)
 	if err != nil {

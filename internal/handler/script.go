@@ -7,6 +7,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -25,6 +26,7 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 	if rec.Container == nil {
 		return hook.Result{}, verdict.New(verdict.Bug, "the runner runs such steps on the host", "the job has no job container to run a step in")
 	}
+	failpoint.Hit("full-script")
 	r := &scriptstep.Runner{Record: rec, Out: h.Out, Signals: h.Signals}
 	step := scriptstep.NewStep(rec, args)
 	resume, offset := false, int64(0)
@@ -40,6 +42,7 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 			if cause := h.ended(ctx, rec.Container.ID, "the job container"); cause != nil {
 				return hook.Result{}, cause
 			}
+			failpoint.Hit("full-script-lost")
 			offset = lost.Offset
 			resume = resume || offset > 0
 		case errors.Is(err, agent.ErrForgotten), errors.Is(err, agent.ErrRefused):

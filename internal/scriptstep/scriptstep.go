@@ -17,6 +17,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -63,11 +64,13 @@ func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset 
 	c := Client(r.Record)
 	signals, timedOut, stop := r.withTimeout()
 	defer stop()
+	failpoint.Hit("script-opening-files")
 	if !resume {
 		if err := OpenFiles(r.Record, step); err != nil {
 			return agent.Exit{}, err
 		}
 	}
+	failpoint.Hit("script-asking")
 	var exit agent.Exit
 	var err error
 	if resume {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -21,6 +22,7 @@ func (r *jobRun) awaitHealth(ctx context.Context) error {
 		if err := r.look(limited); err != nil {
 			return r.healthTimeout(ctx, limited, err)
 		}
+		failpoint.Hit("health-looked")
 		waiting, err := r.judgeAll(ctx, start)
 		if err != nil || len(waiting) == 0 {
 			return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 )
 
 // imageInspected is what both programs say of an image.
@@ -67,7 +68,9 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 		args = append(args, "--pull")
 	}
 	args = append(args, "-f", file, spec.Context)
+	failpoint.Hit("build-started")
 	_, err := d.run(ctx, command{args: args, talk: log})
+	failpoint.Hit("build-ended")
 	return wrap(err, "building "+spec.Dockerfile)
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -97,10 +98,12 @@ func (r *jobRun) makeNetwork(ctx context.Context) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, quick)
 		defer cancel()
+		failpoint.Hit("network-creating")
 		_, err := r.d.run(ctx, command{args: append(args, r.spec.Network.Name), whole: true})
 		if err != nil {
 			return wrap(err, "creating network "+r.spec.Network.Name)
 		}
+		failpoint.Hit("network-created")
 		r.phase("network", start)
 	}
 	close(r.networkReady)
@@ -119,6 +122,7 @@ func (r *jobRun) fetchImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("images-checked")
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range images {
 		if !slices.Contains(missing, w) {
@@ -155,6 +159,7 @@ func (r *jobRun) startMember(ctx context.Context, m *member) error {
 	if m.id, err = r.launch(ctx, m.plan, file); err != nil {
 		return fmt.Errorf("starting %s (%s): %w", m.spec.Title, m.spec.Image, err)
 	}
+	failpoint.Hit("container-started")
 	m.since(time.Now())
 	r.phase("start "+m.spec.Title, start)
 	return nil
@@ -163,6 +168,7 @@ func (r *jobRun) startMember(ctx context.Context, m *member) error {
 // launch starts a container with one call once the network is there; or, where the engine allows it, creates it
 // while the network is being made, and only starts it then.
 func (r *jobRun) launch(ctx context.Context, p *plan, envFile string) (id string, err error) {
+	failpoint.Hit("container-creating")
 	early := r.d.diff.createFirst && r.spec.Network.Create && !isClosed(r.networkReady)
 	if early {
 		id, err = r.d.makeContainer(ctx, p, []string{"create"}, envFile)
@@ -173,6 +179,7 @@ func (r *jobRun) launch(ctx context.Context, p *plan, envFile string) (id string
 	if err := await(ctx, r.networkReady); err != nil {
 		return "", err
 	}
+	failpoint.Hit("container-starting")
 	if id == "" {
 		return r.d.makeContainer(ctx, p, []string{"run", "-d"}, envFile)
 	}

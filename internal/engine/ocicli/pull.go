@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -103,12 +104,14 @@ func (d *Driver) pull(ctx context.Context, w wanted, log io.Writer) error {
 		args = append(args, "--platform", w.platform)
 	}
 	args = append(args, w.image)
+	failpoint.Hit("pull-started")
 	err := d.patiently(ctx, log, func() error {
 		progress := newProgress(log, "pulling "+w.image)
 		defer progress.stop()
 		_, err := d.run(ctx, command{args: args, talk: progress})
 		return err
 	})
+	failpoint.Hit("pull-ended")
 	if err == nil {
 		fmt.Fprintf(log, "pulled %s in %s\n", w.image, rounded(time.Since(started)))
 	}

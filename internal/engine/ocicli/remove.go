@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 )
 
 // Remove is part of engine.Engine. All containers go in one call, which works on them side by side; a network can
@@ -19,6 +20,7 @@ func (d *Driver) Remove(ctx context.Context, inv engine.Inventory) error {
 		ids = append(ids, firstOf(c.ID, c.Name))
 	}
 	problems := []error{d.removeContainers(ctx, ids)}
+	failpoint.Hit("containers-removed")
 	problems = append(problems, each(inv.Networks, func(n engine.Network) error {
 		return d.removeNetwork(ctx, firstOf(n.Name, n.ID))
 	})...)
