@@ -53,7 +53,10 @@ func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 		both := &locked{w: io.MultiWriter(said, c.talk)}
 		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, both), both
 	}
-	if err := cmd.Run(); err != nil {
+	began := time.Now()
+	err := cmd.Run()
+	d.log.DebugContext(ctx, "engine", "command", typed(d.path, c.args), "took", time.Since(began), "status", cmd.ProcessState.ExitCode())
+	if err != nil {
 		return stdout.Bytes(), d.failure(ctx, c.args, err, said.String())
 	}
 	return stdout.Bytes(), nil

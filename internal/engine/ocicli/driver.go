@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,9 @@ type Options struct {
 	// TempDir is where credentials and environment files live for the length of one command. No job may be able
 	// to write there. "": the system's.
 	TempDir string
+	// Log gets every call of the program, at debug level; nil: nobody. Command lines hold no secrets but those that
+	// a workflow writes into its create flags.
+	Log *slog.Logger
 }
 
 // Driver is an engine.Engine. It keeps no state but these settings.
@@ -46,6 +50,7 @@ type Driver struct {
 	path    string
 	env     []string
 	tempDir string
+	log     *slog.Logger
 	// pause is the time between two looks at health, and between two tries of a pull.
 	healthPause time.Duration
 	retryPause  func(try int) time.Duration
@@ -67,7 +72,12 @@ func New(opts Options) (*Driver, error) {
 		}
 		path = found
 	}
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Driver{
+		log:         log,
 		diff:        diff,
 		path:        path,
 		env:         commandEnv(opts.Env),

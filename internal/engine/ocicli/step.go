@@ -85,6 +85,7 @@ type stepRun struct {
 func (s *stepRun) start(ctx context.Context, env []string) error {
 	s.cmd = s.d.prepare(context.WithoutCancel(ctx), command{args: s.args, env: env})
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
+	s.d.log.DebugContext(ctx, "engine, in the foreground", "command", typed(s.d.path, s.args))
 	if err := s.cmd.Start(); err != nil {
 		return s.d.failure(ctx, s.args, err, "")
 	}
