@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -62,10 +63,18 @@ func runHook(ctx context.Context, p *Process, configFlag, resume string) (int, e
 	if err != nil {
 		return 1, err
 	}
+	watch := p.watch(cfg, in)
 	if program := cfg.Overrides[string(in.Command)]; program != "" {
 		return 1, override(program, text, p.Environ)
 	}
-	h, err := p.newHandler(ctx, cfg, in, resume)
+	code, err := p.serve(ctx, cfg, in, resume, watch.log)
+	watch.end(code, err)
+	return code, err
+}
+
+// serve does the work of one command.
+func (p *Process) serve(ctx context.Context, cfg *config.Config, in *hook.Input, resume string, log *slog.Logger) (int, error) {
+	h, err := p.newHandler(ctx, cfg, in, resume, log)
 	if err != nil {
 		return 1, err
 	}
@@ -74,8 +83,8 @@ func runHook(ctx context.Context, p *Process, configFlag, resume string) (int, e
 }
 
 // newHandler puts the parts together for one command.
-func (p *Process) newHandler(ctx context.Context, cfg *config.Config, in *hook.Input, resume string) (*handler.Handler, error) {
-	eng, err := p.engine(ctx, cfg)
+func (p *Process) newHandler(ctx context.Context, cfg *config.Config, in *hook.Input, resume string, log *slog.Logger) (*handler.Handler, error) {
+	eng, err := p.engine(ctx, cfg, p.Environ, log)
 	if err != nil {
 		return nil, err
 	}
@@ -90,16 +99,20 @@ func (p *Process) newHandler(ctx context.Context, cfg *config.Config, in *hook.I
 
 // bareHandler is a handler for work folder work, which may be "".
 func (p *Process) bareHandler(cfg *config.Config, eng engine.Engine, work string) *handler.Handler {
+	return &handler.Handler{
+		Config: cfg, Engine: eng, Store: jobrecord.Store{Dir: p.stateDir(cfg)},
+		Runner:    handler.Runner{ID: p.runnerID(cfg, work), Work: work},
+		AgentPath: filepath.Join(filepath.Dir(p.Executable), "gantry-agent"),
+		Out:       p.Stdout, Log: p.Stderr, Signals: p.Signals, UID: p.UID, GID: p.GID,
+	}
+}
+
+func (p *Process) runnerID(cfg *config.Config, work string) string {
 	dirs := []string{cfg.RunnerDir}
 	if work != "" {
 		dirs = append(dirs, filepath.Dir(work))
 	}
-	return &handler.Handler{
-		Config: cfg, Engine: eng, Store: jobrecord.Store{Dir: p.stateDir(cfg)},
-		Runner:    handler.Runner{ID: handler.RunnerID(dirs, p.Getenv("RUNNER_NAME")), Work: work},
-		AgentPath: filepath.Join(filepath.Dir(p.Executable), "gantry-agent"),
-		Out:       p.Stdout, Log: p.Stderr, Signals: p.Signals, UID: p.UID, GID: p.GID,
-	}
+	return handler.RunnerID(dirs, p.Getenv("RUNNER_NAME"))
 }
 
 func (p *Process) stateDir(cfg *config.Config) string {
@@ -117,9 +130,9 @@ func (p *Process) loadConfig(flag string) (*config.Config, error) {
 	return cfg, nil
 }
 
-// engine opens the configured engine.
-func (p *Process) engine(ctx context.Context, cfg *config.Config) (engine.Engine, error) {
-	opts := ocicli.Options{Name: cfg.Engine, Path: cfg.EnginePath, Env: p.Environ}
+// engine opens the configured engine. Its program gets environ; log, if any, what it is asked.
+func (p *Process) engine(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (engine.Engine, error) {
+	opts := ocicli.Options{Name: cfg.Engine, Path: cfg.EnginePath, Env: environ, Log: log}
 	switch cfg.Engine {
 	case "auto":
 		return ocicli.Detect(ctx, opts)

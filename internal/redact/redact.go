@@ -62,7 +62,8 @@ func (r *Redactor) Text(text string) string {
 func assignments(text string) string {
 	return assignment.ReplaceAllStringFunc(text, func(found string) string {
 		name, value, _ := strings.Cut(found, "=")
-		if Name(name) {
+		reference := strings.HasPrefix(strings.Trim(value, `"`), "$") // TOKEN=$(cat file) in a script
+		if Name(name) && !reference {
 			return name + "=" + Marker
 		}
 		return name + "=" + assignments(value)
