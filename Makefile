@@ -86,7 +86,8 @@ bench: build testbed
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench
 
 demo: build
-	examples/demo.sh
+	@go build -o $(TOOLS)/demo ./examples/demo
+	@$(TOOLS)/demo
 
 clean:
 	rm -rf bin .cache
