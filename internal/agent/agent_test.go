@@ -215,6 +215,19 @@ func TestTheNextStepRunsAfterOneKilledEverything(t *testing.T) {
 	}
 }
 
+func TestAStepThatKillsItsSupervisorAtOnceRunsOnce(t *testing.T) {
+	c, base := start(t, agent.ServerOptions{})
+	for i := range 20 {
+		ran := filepath.Join(base, strconv.Itoa(i))
+		if _, exit := run(t, c, sh("echo ran >> "+ran+"; kill -9 $PPID")); exit.Code != 137 {
+			t.Errorf("%+v", exit)
+		}
+		if text, err := os.ReadFile(ran); err != nil || string(text) != "ran\n" {
+			t.Fatalf("it ran like this: %q, %v", text, err)
+		}
+	}
+}
+
 // flaky cuts every connection after a number of bytes.
 func flaky(dial agent.Dialer, budget int, cuts *atomic.Int64) agent.Dialer {
 	return func(ctx context.Context) (net.Conn, error) {

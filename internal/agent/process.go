@@ -72,20 +72,13 @@ func growPipe(f *os.File) {
 	})
 }
 
-// start hands the step over. started is false if the supervisor was dead already: take another.
-func (p *process) start(req startRequest) (early *supervisorExit, started bool) {
+// start hands the step over. False: the supervisor was dead already and has started nothing, take another.
+func (p *process) start(req startRequest) bool {
 	if writeJSON(p.control, frameStart, req) != nil {
-		return nil, false
+		return false
 	}
-	kind, payload, err := readFrame(p.in, 1<<20)
-	switch {
-	case err != nil:
-		return nil, false
-	case kind == frameExit:
-		exit := decodeExit(payload)
-		return &exit, true
-	}
-	return nil, true
+	kind, _, err := readFrame(p.in, 1<<10)
+	return err == nil && kind == frameTaken
 }
 
 func (p *process) signal(sig syscall.Signal) error {

@@ -94,14 +94,14 @@ func (r *run) watch(last chan<- supervisorExit) {
 		}
 	}
 	if !reported {
-		last <- supervisorExit{Status: int(syscall.SIGKILL), Error: "the step's supervisor was killed (did the step kill all processes?)"}
+		last <- supervisorExit{Status: int(syscall.SIGKILL), Error: "the process that watches the step was killed: did the step kill everything?"}
 		close(r.exited)
 	}
 	close(r.gone)
 }
 
 func (r *run) exitOf(e supervisorExit) Exit {
-	exit := Exit{Code: e.Code, Error: e.Error, OOM: oomKills() > r.oom0}
+	exit := Exit{Code: e.Code, Error: e.Error, TooLong: e.TooLong, OOM: oomKills() > r.oom0}
 	switch status := syscall.WaitStatus(e.Status); {
 	case e.Code != 0:
 	case status.Signaled():

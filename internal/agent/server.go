@@ -252,15 +252,9 @@ func (s *Server) launch(r *run) {
 			r.fail(126, err.Error())
 			return
 		}
-		early, started := proc.start(req)
-		if !started {
+		if !proc.start(req) {
 			proc.close()
 			continue
-		}
-		if early != nil {
-			proc.close()
-			r.fail(early.Code, early.Error)
-			return
 		}
 		r.mu.Lock()
 		r.proc = proc

@@ -42,6 +42,8 @@ type supervisorExit struct {
 	Status int    `json:"status"` // as wait4(2) gives it
 	Code   int    `json:"code"`   // with Error: 126 or 127
 	Error  string `json:"error,omitempty"`
+
+	TooLong bool `json:"tooLong,omitempty"`
 }
 
 // Supervise is the main function of a supervisor process: it runs one step and stays until the last process of
@@ -80,14 +82,16 @@ type supervisor struct {
 	mu      sync.Mutex // guards writes to control
 }
 
+// run starts the step. It is taken before, not after: a step that kills its supervisor at once must not be started
+// again by another one.
 func (s *supervisor) run(req startRequest, in *bufio.Reader) error {
+	if err := s.send(frameTaken, nil); err != nil {
+		return err
+	}
 	pid, code, err := startProcess(req)
 	syscall.Close(supervisorOutput)
 	if err != nil {
-		return s.send(frameExit, supervisorExit{Code: code, Error: err.Error()})
-	}
-	if err := s.send(frameStarted, pid); err != nil {
-		return err
+		return s.send(frameExit, supervisorExit{Code: code, Error: err.Error(), TooLong: errors.Is(err, syscall.E2BIG)})
 	}
 	go s.obey(in)
 	return s.reap(pid)

@@ -31,7 +31,7 @@ const (
 	frameSignal  byte = 'g' // client: a cancelRequest
 	frameBye     byte = 'b' // client: the exit record has arrived, forget the step
 	frameStart   byte = 's' // agent to supervisor: a startRequest
-	frameStarted byte = 'p' // supervisor to agent: the step's process runs
+	frameTaken   byte = 'p' // supervisor to agent: the step is mine; nobody else may start it
 )
 
 // maxFrame bounds a payload: a request carries a step's environment, which the kernel bounds lower.
@@ -93,6 +93,8 @@ type Exit struct {
 	Signal int `json:"signal,omitempty"`
 	// Error says why the process could not be started or followed; "" otherwise.
 	Error string `json:"error,omitempty"`
+	// TooLong says that arguments and environment are more than the kernel takes (E2BIG).
+	TooLong bool `json:"tooLong,omitempty"`
 	// OOM says that the kernel killed a process of the container for memory while the step ran.
 	OOM bool `json:"oom,omitempty"`
 	// Output is the length of the step's output in bytes.

@@ -132,6 +132,8 @@ func Verdict(step *agent.Step, exit agent.Exit) error {
 	switch {
 	case exit.Code == 0 && exit.Error == "":
 		return nil
+	case exit.Error != "" && exit.Signal != 0:
+		return verdict.New(verdict.Workflow, "", "step exited with status %d: %s", exit.Code, exit.Error)
 	case exit.Error != "":
 		return verdict.New(verdict.Workflow, startHint(step, exit), "the step could not be started: %s", exit.Error)
 	case exit.OOM:
@@ -147,10 +149,27 @@ func Verdict(step *agent.Step, exit agent.Exit) error {
 }
 
 func startHint(step *agent.Step, exit agent.Exit) string {
-	if exit.Code == 127 && !strings.Contains(step.Argv[0], "/") {
+	switch {
+	case exit.Code == 127 && !strings.Contains(step.Argv[0], "/"):
 		return fmt.Sprintf("the image has no %s; choose another `shell:` or another image", step.Argv[0])
+	case exit.TooLong:
+		return "the kernel takes at most 128 KiB for one variable or argument, and about 2 MiB for all: " + largest(step)
 	}
 	return ""
+}
+
+// largest names what takes most of a step's room.
+func largest(step *agent.Step) string {
+	name, size := "the arguments", 0
+	for _, arg := range step.Argv {
+		size += len(arg)
+	}
+	for variable, value := range step.Env {
+		if len(value) > size {
+			name, size = "the variable "+variable, len(value)
+		}
+	}
+	return fmt.Sprintf("%s has %d KiB; put it into a file", name, size>>10)
 }
 
 // fileCommands are the variables that name files which a step may write and the runner reads afterwards.
