@@ -59,12 +59,16 @@ func (f responseFile) check() error {
 	return nil
 }
 
-// write makes text the whole content of the file.
+// write makes text the whole content of the file. A folder that is gone by then says nothing as well as an empty file:
+// steps delete all of RUNNER_TEMP, and the runner takes a missing file for an empty one.
 func (f responseFile) write(text []byte) error {
 	if f.path == "" {
 		return nil
 	}
 	file, err := f.acquire()
+	if errors.Is(err, fs.ErrNotExist) && len(text) == 0 {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
