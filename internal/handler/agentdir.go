@@ -15,6 +15,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/safefs"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -82,6 +84,24 @@ func copyAgent(root *os.Root, name, source string) error {
 
 func (d agentDir) mount() engine.Mount {
 	return engine.Mount{Source: filepath.Join(d.work, d.rel, agent.SharedDir), Target: agent.MountPoint}
+}
+
+// guards mount the folder where the container sees it anyway, below its _temp: a mount cannot be deleted, whatever a
+// step does to empty that folder.
+func (d agentDir) guards(mounts []engine.Mount) []engine.Mount {
+	var all []engine.Mount
+	source := d.mount().Source
+	for _, m := range mounts {
+		rel, below := safefs.Rel(m.Source, source)
+		if !filepath.IsAbs(m.Source) || !below {
+			continue
+		}
+		target := filepath.Join(m.Target, rel)
+		if host, ok := scriptstep.HostPath(recordMounts(mounts), target); ok && host == source {
+			all = append(all, engine.Mount{Source: source, Target: target})
+		}
+	}
+	return all
 }
 
 func (d agentDir) client(token string) *agent.Client {

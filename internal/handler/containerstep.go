@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	}
 	defer h.say(dir.remove)
 	failpoint.Hit("step-agent-folder")
-	spec.Mounts = append(spec.Mounts, dir.mount())
+	spec.Mounts = append(append(spec.Mounts, dir.mount()), dir.guards(spec.Mounts)...)
 	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}
 	exit, err := s.run(ctx, rec.Network)
 	if ownJob {
@@ -238,16 +237,10 @@ func stepArgv(c *engine.StepContainer, args *hook.Container) []string {
 
 // stepRecord describes the step's container as scriptstep wants it.
 func (h *Handler) stepRecord(spec engine.ContainerSpec, dir agentDir, token string) *jobrecord.Record {
-	rec := &jobrecord.Record{
+	return &jobrecord.Record{
 		Work: h.Runner.Work, StepTimeout: h.Config.Timeouts.Step, CancelGrace: h.Config.Timeouts.Cancel,
-		Container: &jobrecord.Container{Name: spec.Name, AgentDir: dir.rel, Token: token},
+		Container: &jobrecord.Container{Name: spec.Name, AgentDir: dir.rel, Token: token, Mounts: recordMounts(spec.Mounts)},
 	}
-	for _, m := range spec.Mounts {
-		if strings.HasPrefix(m.Source, "/") {
-			rec.Container.Mounts = append(rec.Container.Mounts, jobrecord.Mount{Source: m.Source, Target: m.Target})
-		}
-	}
-	return rec
 }
 
 // restoreWithoutJob mends ownership after a container step of a job that has no cleanup_job.

@@ -67,7 +67,7 @@ func (p *planner) jobSpec(args *hook.PrepareJobArgs, dir agentDir) (engine.JobSp
 			return spec, err
 		}
 		c.Entrypoint, c.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve"}
-		c.Mounts = append(c.Mounts, dir.mount())
+		c.Mounts = append(append(c.Mounts, dir.mount()), dir.guards(c.Mounts)...)
 		spec.Container = &c
 	}
 	aliases := serviceAliases(args.Services)

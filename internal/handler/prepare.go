@@ -124,16 +124,23 @@ func (h *Handler) newRecord(job string, info engine.Info, spec engine.JobSpec, a
 		rec.Container = &jobrecord.Container{
 			Name: spec.Container.Name, Image: spec.Container.Image, AgentDir: dir.rel, Token: newID(),
 		}
-		for _, m := range spec.Container.Mounts {
-			if strings.HasPrefix(m.Source, "/") {
-				rec.Container.Mounts = append(rec.Container.Mounts, jobrecord.Mount{Source: m.Source, Target: m.Target})
-			}
-		}
+		rec.Container.Mounts = recordMounts(spec.Container.Mounts)
 	}
 	for _, s := range spec.Services {
 		rec.Services = append(rec.Services, jobrecord.Service{Name: s.Name, Title: s.Title})
 	}
 	return rec
+}
+
+// recordMounts are the bind mounts among mounts.
+func recordMounts(mounts []engine.Mount) []jobrecord.Mount {
+	var all []jobrecord.Mount
+	for _, m := range mounts {
+		if strings.HasPrefix(m.Source, "/") {
+			all = append(all, jobrecord.Mount{Source: m.Source, Target: m.Target})
+		}
+	}
+	return all
 }
 
 // stepsNeedFull says whether script steps must go through the full program.
