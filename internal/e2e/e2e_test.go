@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/fakerunner"
+	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/testbed"
 )
 
@@ -77,7 +79,7 @@ func onEngines(t *testing.T, test func(t *testing.T, e *testbed.Engine)) {
 // newRunner is a runner whose hook uses engine e, with more environment.
 func newRunner(t *testing.T, e *testbed.Engine, env ...string) *fakerunner.Runner {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "runner")
+	dir := filepath.Join(t.TempDir(), "runner-"+rand.Text()[:8])
 	env = append(append(append([]string{}, e.Env...),
 		"GANTRY_ENGINE="+e.Name, "GANTRY_PULL=missing", "GANTRY_STATE_DIR="+filepath.Join(t.TempDir(), "state")), env...)
 	r, err := fakerunner.New(dir, filepath.Join(os.Getenv(envBin), "hook.sh"), env)
@@ -154,12 +156,16 @@ func TestAJobFromPrepareToCleanup(t *testing.T) {
 	})
 }
 
+// runnerID is the label of everything that belongs to a runner.
+func runnerID(r *fakerunner.Runner) string { return handler.RunnerID([]string{r.Root}, "") }
+
 // noLeftovers fails if the engine has anything with a label of ours that belongs to this runner.
 func noLeftovers(t *testing.T, e *testbed.Engine, r *fakerunner.Runner) {
 	t.Helper()
+	label := "label=io.gantry.runner=" + runnerID(r)
 	for _, args := range [][]string{
-		{"ps", "-a", "--filter", "label=io.gantry.runner", "--format", "{{.Names}}"},
-		{"network", "ls", "--filter", "label=io.gantry.runner", "--format", "{{.Name}}"},
+		{"ps", "-a", "--filter", label, "--format", "{{.Names}}"},
+		{"network", "ls", "--filter", label, "--format", "{{.Name}}"},
 	} {
 		out, err := e.Command(ctx(t), args...).CombinedOutput()
 		if err != nil {
