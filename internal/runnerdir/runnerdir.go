@@ -110,4 +110,3 @@ func Above(dir string) []string {
 
 // EnvPath is the runner's .env file.
 func (r *Runner) EnvPath() string { return filepath.Join(r.Dir, ".env") }
-
