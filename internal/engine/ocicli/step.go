@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/failpoint"
 )
 
 // StartStep is part of engine.Engine. The engine's program stays in the foreground as long as the container runs;
@@ -28,10 +29,12 @@ func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, netwo
 		return nil, err
 	}
 	s := &stepRun{d: d, name: spec.Name, args: p.args([]string{"run", "--rm"}, file), said: &tail{max: keptOutput}}
+	failpoint.Hit("step-run-starting")
 	if err := s.start(ctx, p.env.values); err != nil {
 		removeFile()
 		return nil, fmt.Errorf("starting %s (%s): %w", spec.Title, spec.Image, err)
 	}
+	failpoint.Hit("step-run-started")
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
