@@ -22,6 +22,11 @@ func (e *ResponseFileError) Error() string {
 
 func (e *ResponseFileError) Unwrap() error { return e.Err }
 
+// Denied says that the file, or the system it lies on, cannot be written by this user at all.
+func (e *ResponseFileError) Denied() bool {
+	return errors.Is(e.Err, fs.ErrPermission) || errors.Is(e.Err, syscall.EROFS)
+}
+
 // responseFile is the file at path; there is none if path is "". It is opened anew for every use, because a step may
 // have put something else there.
 type responseFile struct {
@@ -127,6 +132,10 @@ func (f responseFile) problem(err error) error {
 		text = "its directory does not exist"
 	case errors.Is(err, syscall.ENOTDIR):
 		text = "its directory is none, or is a symbolic link"
+	case errors.Is(err, syscall.EROFS):
+		text = "cannot be written: its file system is read-only"
+	case errors.Is(err, syscall.ENOSPC):
+		text = "cannot be written: the disk is full"
 	case errors.Is(err, fs.ErrPermission):
 		text = "cannot be written by this user: permission denied"
 	}

@@ -52,7 +52,7 @@ func runHook(args []string) int {
 		err = scriptstep.Verdict(h.step, h.exit)
 	}
 	if err != nil {
-		verdict.Print(os.Stderr, err)
+		verdict.Print(os.Stderr, verdict.Protocol(err))
 	}
 	return code
 }

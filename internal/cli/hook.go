@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -57,7 +56,7 @@ func runHook(ctx context.Context, p *Process, configFlag, resume string) (int, e
 	}
 	in, err := hook.ParseInput(text)
 	if err != nil {
-		return 1, protocolVerdict(err)
+		return 1, verdict.Protocol(err)
 	}
 	cfg, err := p.loadConfig(configFlag)
 	if err != nil {
@@ -79,7 +78,7 @@ func (p *Process) serve(ctx context.Context, cfg *config.Config, in *hook.Input,
 		return 1, err
 	}
 	code, err := hook.Serve(ctx, hook.ServeOptions{Input: in, OpenResponse: responsefile.Opener(h.Runner.Work)}, h)
-	return code, protocolVerdict(err)
+	return code, verdict.Protocol(err)
 }
 
 // newHandler puts the parts together for one command.
@@ -161,20 +160,4 @@ func override(program string, text []byte, environ []string) error {
 	}
 	err := syscall.Exec(program, []string{program}, environ)
 	return verdict.New(verdict.Configuration, "see `overrides` in gantry.yaml; the program must be executable", "starting %s: %w", program, err)
-}
-
-// protocolVerdict says whose problem an error of the protocol is.
-func protocolVerdict(err error) error {
-	var v *verdict.Error
-	var input *hook.InputError
-	var response *hook.ResponseFileError
-	switch {
-	case err == nil, errors.As(err, &v):
-		return err
-	case errors.As(err, &input):
-		return verdict.New(verdict.Configuration, input.Hint, "%w", err)
-	case errors.As(err, &response):
-		return verdict.New(verdict.Configuration, "the runner makes this file below _work/_temp; check owner and mode of that folder", "%w", err)
-	}
-	return err
 }
