@@ -5,6 +5,7 @@ import "github.com/spf13/cobra"
 // commands are all commands of the program.
 func commands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
+		newInstallCmd(p),
 		newHookCmd(p),
 		newConfigCmd(p),
 		newVersionCmd(p),
