@@ -7,6 +7,7 @@ func commands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
 		newInstallCmd(p),
 		newHookCmd(p),
+		newGCCmd(p),
 		newConfigCmd(p),
 		newVersionCmd(p),
 	}

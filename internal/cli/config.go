@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +12,7 @@ import (
 // configOptions are the flags of `gantry config`.
 type configOptions struct {
 	file        string // --config
+	runner      string
 	show, check bool
 }
 
@@ -21,10 +21,10 @@ func newConfigCmd(p *Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration that is in force, or what is wrong with it",
-		Example: `  gantry config
+		Example: `  gantry config --runner ~/actions-runner
   gantry config --check --config ./gantry.yaml`,
 		Long: `The configuration is gantry.yaml with the environment's GANTRY_ variables above it. The hook has the runner's
-environment, that is, the lines of the runner's .env file too.`,
+environment: with a runner, given or found, the lines of its .env file count too.`,
 		Args:        onlyFlags,
 		Annotations: exits("the configuration is valid", "it is not"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,6 +32,7 @@ environment, that is, the lines of the runner's .env file too.`,
 			return runConfig(p, o)
 		},
 	}
+	cmd.Flags().StringVar(&o.runner, "runner", "", "the runner whose hook is meant: its application directory")
 	cmd.Flags().BoolVar(&o.show, "show", false, "print every key with its value (the default)")
 	cmd.Flags().BoolVar(&o.check, "check", false, "print problems only")
 	return cmd
@@ -41,7 +42,11 @@ func runConfig(p *Process, o configOptions) error {
 	if o.show && o.check {
 		return usagef("--show and --check exclude each other")
 	}
-	sources := p.sources(o.file, p.Environ)
+	place, err := p.place(o.runner)
+	if err != nil {
+		return err
+	}
+	sources := place.sources(o.file)
 	file := sources.Find()
 	from := "no gantry.yaml: defaults and environment variables"
 	if file != "" {
@@ -66,9 +71,4 @@ func runConfig(p *Process, o configOptions) error {
 	}
 	_, err = p.Stdout.Write(text)
 	return err
-}
-
-// sources say where the configuration is looked for, in an environment.
-func (p *Process) sources(flag string, environ []string) config.Sources {
-	return config.Sources{Flag: flag, Candidates: config.Candidates(filepath.Dir(p.Executable)), Environ: environ}
 }

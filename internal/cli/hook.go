@@ -121,8 +121,15 @@ func (p *Process) stateDir(cfg *config.Config) string {
 	return jobrecord.DefaultDir(p.Getenv)
 }
 
+// loadConfig loads the configuration of this process.
 func (p *Process) loadConfig(flag string) (*config.Config, error) {
-	cfg, err := config.Load(p.sources(flag, p.Environ))
+	return loadFrom(config.Sources{
+		Flag: flag, Candidates: config.Candidates(filepath.Dir(p.Executable)), Environ: p.Environ,
+	})
+}
+
+func loadFrom(sources config.Sources) (*config.Config, error) {
+	cfg, err := config.Load(sources)
 	if err != nil {
 		return nil, verdict.New(verdict.Configuration, "`gantry config` shows the configuration that is in force", "%w", err)
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/install"
 	"github.com/gantry-ci/gantry/internal/runnerdir"
-	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // installOptions are the flags of `gantry install`.
@@ -135,26 +133,4 @@ func (p *Process) abs(path string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(p.Dir, path)
-}
-
-// findRunner gives the runner that is meant: by flag, by $GANTRY_RUNNER_DIR, by the current directory, by
-// $RUNNER_TEMP. It is nil if nothing leads to one, and an error only if the flag is wrong.
-func (p *Process) findRunner(flag string) (*runnerdir.Runner, error) {
-	if flag != "" {
-		runner, err := runnerdir.Open(p.abs(flag))
-		if err != nil {
-			return nil, verdict.New(verdict.Configuration, "name the folder that the runner was unpacked into, where config.sh and run.sh are", "%w", err)
-		}
-		return runner, nil
-	}
-	candidates := []string{p.Getenv("GANTRY_RUNNER_DIR")}
-	candidates = append(candidates, runnerdir.Above(p.Dir)...)
-	if temp := p.Getenv("RUNNER_TEMP"); temp != "" {
-		candidates = append(candidates, runnerdir.Above(temp)...)
-	}
-	runner, err := runnerdir.Find(candidates...)
-	if errors.Is(err, runnerdir.ErrNone) {
-		return nil, nil
-	}
-	return runner, err
 }

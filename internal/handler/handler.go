@@ -31,8 +31,14 @@ const (
 	roleService = "service"
 	roleStep    = "step"
 	roleNetwork = "network"
-	roleImage   = "image"
+	roleImage   = RoleImage
 )
+
+// RoleImage is the role of images that were built for Dockerfile actions.
+const RoleImage = "image"
+
+// Roles are those of containers and networks.
+func Roles() []string { return []string{roleJob, roleService, roleStep, roleNetwork} }
 
 // Handler implements hook.Handler. Make a new one for every command.
 type Handler struct {
