@@ -22,6 +22,8 @@ type differences struct {
 	mountRelabels bool
 	// buildFileIsList: the Dockerfile's path is read as a list separated by commas, quoted like CSV.
 	buildFileIsList bool
+	// leaksFailedPorts: see checkHostPorts.
+	leaksFailedPorts bool
 	// speaks is how the program begins a line about its own failure.
 	speaks string
 	// plainNetworks have no name service, so that aliases on them are refused or useless. "x:" stands for all
@@ -85,13 +87,14 @@ func docker() *differences {
 
 func podman() *differences {
 	return &differences{
-		name:            "podman",
-		pingArgs:        []string{"info", "--format", "{{.Version.Version}}"},
-		removeArgs:      []string{"rm", "-f", "-v", "-t", "0"},
-		probesHealth:    true,
-		mountRelabels:   true,
-		buildFileIsList: true,
-		speaks:          "Error: ",
+		name:             "podman",
+		pingArgs:         []string{"info", "--format", "{{.Version.Version}}"},
+		removeArgs:       []string{"rm", "-f", "-v", "-t", "0"},
+		probesHealth:     true,
+		mountRelabels:    true,
+		buildFileIsList:  true,
+		leaksFailedPorts: true,
+		speaks:           "Error: ",
 		plainNetworks: []string{
 			"host", "none", "private", "bridge", "podman", "slirp4netns", "slirp4netns:", "pasta", "pasta:",
 			"container:", "ns:", "pod", "bridge:",

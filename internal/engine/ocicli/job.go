@@ -20,6 +20,9 @@ import (
 // image and the network are there.
 func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Writer) (engine.Job, error) {
 	r, err := d.newJobRun(spec, log)
+	if err == nil {
+		err = d.checkHostPorts(spec)
+	}
 	if err != nil {
 		return engine.Job{}, err
 	}
