@@ -39,18 +39,21 @@ type agentDir struct {
 	rel  string // below work
 }
 
+func (h *Handler) agentDir(id string) agentDir {
+	return agentDir{work: h.Runner.Work, rel: filepath.Join("_temp", agent.FolderName(id))}
+}
+
 // makeAgentDir makes the folder anew, with a fresh copy of the agent program. Only this user can enter the outer
 // folder; the inner one is open, because the container's user, who makes the socket there, is not known yet.
-func (h *Handler) makeAgentDir(id string) (agentDir, error) {
-	d := agentDir{work: h.Runner.Work, rel: filepath.Join("_temp", agent.FolderName(id))}
+func (h *Handler) makeAgentDir(d agentDir) error {
 	root, err := os.OpenRoot(h.Runner.Work)
 	if err != nil {
-		return d, verdict.New(verdict.Infrastructure, "is this the runner's work folder, and may this user write there?",
+		return verdict.New(verdict.Infrastructure, "is this the runner's work folder, and may this user write there?",
 			"opening the work folder: %w", err)
 	}
 	defer root.Close()
 	if err := root.MkdirAll("_temp", 0o755); err != nil {
-		return d, fmt.Errorf("making the folder for the agent: %w", err)
+		return fmt.Errorf("making the folder for the agent: %w", err)
 	}
 	failpoint.Hit("agent-folder-making")
 	shared := filepath.Join(d.rel, agent.SharedDir)
@@ -59,9 +62,9 @@ func (h *Handler) makeAgentDir(id string) (agentDir, error) {
 		err = errors.Join(root.Chmod(d.rel, 0o700), root.Chmod(shared, 0o777|os.ModeSticky)) // whatever the umask is
 	}
 	if err != nil {
-		return d, spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
+		return spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
 	}
-	return d, spaceVerdict(copyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
+	return spaceVerdict(copyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
 }
 
 func copyAgent(root *os.Root, name, source string) error {

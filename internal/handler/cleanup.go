@@ -161,11 +161,11 @@ func (h *Handler) restoreStep(target string) *agent.Step {
 // restoreInHelper does it in a container made for that, as root, from an image that is there already.
 func (h *Handler) restoreInHelper(ctx context.Context, image string) error {
 	id := newID()
-	dir, err := h.makeAgentDir(id)
-	if err != nil {
+	dir := h.agentDir(id)
+	defer h.say(dir.remove)
+	if err := h.makeAgentDir(dir); err != nil {
 		return err
 	}
-	defer h.say(dir.remove)
 	const target = "/work"
 	step := h.restoreStep(target)
 	spec := engine.ContainerSpec{

@@ -39,11 +39,11 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 		return hook.Result{}, interrupted(ctx, "building the action's image", err)
 	}
 	failpoint.Hit("step-image")
-	dir, err := h.makeAgentDir(id)
-	if err != nil {
+	dir := h.agentDir(id)
+	defer h.say(dir.remove)
+	if err := h.makeAgentDir(dir); err != nil {
 		return hook.Result{}, err
 	}
-	defer h.say(dir.remove)
 	failpoint.Hit("step-agent-folder")
 	spec.Mounts = append(append(spec.Mounts, dir.mount()), dir.guards(spec.Mounts)...)
 	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}

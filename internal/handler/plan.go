@@ -40,12 +40,17 @@ type planner struct {
 	job    string
 	socket string // the engine's own socket, "" if there is none
 	exists func(path string) bool
-	// taken are host ports that containers of this job publish already.
-	taken map[string]bool
+	// taken are the host ports that containers of this job publish already.
+	taken []publishedPort
+}
+
+type publishedPort struct {
+	createopts.Port
+	title string
 }
 
 func (h *Handler) planner(job string, info engine.Info) *planner {
-	return &planner{h: h, job: job, socket: info.Socket, taken: map[string]bool{}, exists: func(path string) bool {
+	return &planner{h: h, job: job, socket: info.Socket, exists: func(path string) bool {
 		_, err := os.Lstat(path)
 		return err == nil
 	}}
@@ -164,8 +169,8 @@ func environment(configured, requested map[string]string) map[string]string {
 	return env
 }
 
-// ports checks the mappings. In GitHub's documented example two containers publish the same host port; there, the
-// second gets a free one.
+// ports checks the mappings. In GitHub's documented example, whose form is an object, two containers publish the same
+// host port; there, the second gets a free one.
 func (p *planner) ports(pt part) ([]string, error) {
 	var all []string
 	for _, text := range pt.in.PortMappings {
@@ -174,15 +179,32 @@ func (p *planner) ports(pt part) ([]string, error) {
 			return nil, verdict.New(verdict.Workflow, `a port is "80", "8080:80", "8080:80/udp" or "127.0.0.1:8080:80"`,
 				"%s.ports of the %s: %w", pt.field, pt.title, err)
 		}
-		key := fmt.Sprint(port.Host, port.Protocol)
-		if pt.in.PortsFromObject && port.Host.First != 0 && p.taken[key] {
+		if other := p.publishes(port); other != "" && pt.in.PortsFromObject {
 			port.Host = createopts.Range{}
 			p.h.logf("gantry: host port of %q is taken by another container of this job: the %s gets a free one", text, pt.title)
+		} else if other != "" {
+			return nil, verdict.New(verdict.Workflow, "publish another port, or only the container's port: the host's is then chosen freely",
+				"%s.ports of the %s: %w: %q is published by the %s of this job, too", pt.field, pt.title, engine.ErrPortTaken, text, other)
 		}
-		p.taken[key] = true
+		p.taken = append(p.taken, publishedPort{port, pt.title})
 		all = append(all, port.String())
 	}
 	return all, nil
+}
+
+// publishes tells which container of this job publishes the same port of the host; "" if none does. Where the engine
+// chooses from several there is no telling.
+func (p *planner) publishes(port createopts.Port) string {
+	if port.Host.First == 0 || port.Host.First != port.Host.Last {
+		return ""
+	}
+	for _, other := range p.taken {
+		sameAddress := port.HostIP == other.HostIP || !port.HostIP.IsValid() || !other.HostIP.IsValid()
+		if port.Host == other.Host && port.Protocol == other.Protocol && sameAddress {
+			return other.title
+		}
+	}
+	return ""
 }
 
 // mounts plans user mounts before the runner's own, as the runner does, and those of the configuration last.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/createopts"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
@@ -30,19 +31,17 @@ func (h *Handler) PrepareJob(ctx context.Context, args *hook.PrepareJobArgs) (ho
 	defer release()
 	ph := &phases{began: time.Now()}
 	job := newID()
-	dir := agentDir{work: h.Runner.Work}
+	dir := h.agentDir(job)
 	info, err := h.Engine.Info(ctx)
 	if err != nil {
 		return hook.Result{}, err
 	}
 	failpoint.Hit("prepare-start")
-	if args.Container != nil {
-		if dir, err = h.makeAgentDir(job); err != nil {
-			return hook.Result{}, err
-		}
+	spec, err := h.planner(job, info).jobSpec(args, dir)
+	if err == nil && args.Container != nil {
+		err = h.makeAgentDir(dir)
 	}
 	failpoint.Hit("prepare-agent-folder")
-	spec, err := h.planner(job, info).jobSpec(args, dir)
 	if err == nil {
 		err = h.makeAllSources(spec)
 	}
@@ -89,7 +88,7 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 		return hook.Result{}, stateVerdict(err)
 	}
 	failpoint.Hit("prepare-saved")
-	h.sayNames(spec, made)
+	h.sayNames(args, spec, made)
 	ph.print(h.Log)
 	return hook.Result{Response: response(rec, made, hello)}, nil
 }
@@ -205,9 +204,12 @@ func (h *Handler) ended(ctx context.Context, id, title string) error {
 
 // sayNames tells under which names services are reached: the runner does not tell hooks how the workflow calls
 // them.
-func (h *Handler) sayNames(spec engine.JobSpec, made engine.Job) {
+func (h *Handler) sayNames(args *hook.PrepareJobArgs, spec engine.JobSpec, made engine.Job) {
 	for i, s := range made.Services {
 		names := slices.Clone(spec.Services[i].Aliases)
+		if opts, err := createopts.Parse(args.Services[i].CreateOptions); err == nil {
+			names = unique(append(append(names, opts.NetworkAliases()...), opts.Name())...)
+		}
 		line := fmt.Sprintf("gantry: service %d (%s): ", i+1, spec.Services[i].Image)
 		if spec.Container != nil {
 			line += "containers of this job reach it as " + strings.Join(names, ", ")
