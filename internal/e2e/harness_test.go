@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,4 +209,17 @@ func state(t *testing.T, r *fakerunner.Runner) map[string]any {
 		t.Fatalf("the state is no object: %v: %s", err, r.State)
 	}
 	return s
+}
+
+// ownerOf is the user of a file; -1 if it cannot be told.
+func ownerOf(path string) int {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return -1
+	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return -1
+	}
+	return int(sys.Uid)
 }
