@@ -46,8 +46,8 @@ func run(args []string) int {
 	return 2
 }
 
-// How long the agent of a step container waits for the hook that started it. One that has been killed must not
-// leave the container behind.
+// How long the agent of a step container waits for the hook that started it, where no lease tells that the hook has
+// been killed.
 const (
 	firstClaim = 3 * time.Second
 	firstStep  = time.Minute
@@ -66,6 +66,7 @@ func runServe(once bool) int {
 		Once:       once,
 		FirstClaim: firstClaim,
 		FirstStep:  firstStep,
+		Lease:      agent.MountPoint + "/" + agent.LeaseName,
 	}).Serve(ctx)
 	if err != nil {
 		return report(err)

@@ -35,7 +35,9 @@ type ServerOptions struct {
 	// ask for the step; 0: for ever.
 	Once                  bool
 	FirstClaim, FirstStep time.Duration
-	Log                   *slog.Logger // nil: discard
+	// Lease, for Once, is the path of the file that a hook which still wants to start its step holds locked.
+	Lease string
+	Log   *slog.Logger // nil: discard
 }
 
 // Server is the first process of a container.
@@ -90,6 +92,9 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 				return Exit{Code: 125}, errors.New("the hook that started this container asked for no step")
 			}
 		case <-time.After(socketCheck):
+			if s.opts.Once && s.idle() && released(s.opts.Lease) {
+				return Exit{Code: 125}, errors.New("the hook that started this container has ended")
+			}
 			if _, err := os.Lstat(s.opts.Socket); errors.Is(err, fs.ErrNotExist) {
 				l = s.relisten(ctx, l)
 			}
