@@ -44,6 +44,11 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	if err := h.makeAgentDir(dir); err != nil {
 		return hook.Result{}, err
 	}
+	release, err := dir.lease()
+	if err != nil {
+		return hook.Result{}, err
+	}
+	defer h.say(release)
 	failpoint.Hit("step-agent-folder")
 	spec.Mounts = append(append(spec.Mounts, dir.mount()), dir.guards(spec.Mounts)...)
 	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}
@@ -185,10 +190,10 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) {
 		return exit, s.h.lostContainer(c)
 	}
-	if err == nil {
-		err = scriptstep.Verdict(step, exit)
+	if err != nil {
+		return exit, interrupted(ctx, "starting the step's container", err)
 	}
-	return exit, err
+	return exit, scriptstep.Verdict(step, exit)
 }
 
 // openFiles opens what the step must write where its user is not the runner's.
