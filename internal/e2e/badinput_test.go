@@ -197,7 +197,7 @@ func TestAResponseFileThatCannotBeUsedIsRefusedFirst(t *testing.T) {
 func nothingMade(t *testing.T, e *testbed.Engine, r *fakerunner.Runner) {
 	t.Helper()
 	noLeftovers(t, e, r)
-	if left, err := filepath.Glob(filepath.Join(r.Work, "_temp/.gantry*/*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(r.Work, "_temp/.gantry/*")); err != nil || len(left) > 0 {
 		t.Errorf("left over: %v %v", left, err)
 	}
 }

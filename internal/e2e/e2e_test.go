@@ -175,7 +175,7 @@ func noLeftovers(t *testing.T, e *testbed.Engine, r *fakerunner.Runner) {
 			t.Errorf("left over (%s):\n%s", args[0], left)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(r.Work, "_temp/.gantry-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(r.Work, "_temp/.gantry/*")); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 }

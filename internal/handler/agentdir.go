@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,12 +18,14 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/safefs"
-	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // claimTimeout is how long an agent may take from the start of its container to its first answer.
 const claimTimeout = 20 * time.Second
+
+// coverDir is the empty part of an agent's folder, see covers.
+const coverDir = "cover"
 
 // claimCheck is how often a container is looked at whose agent does not answer.
 const claimCheck = 500 * time.Millisecond
@@ -52,12 +56,12 @@ func (h *Handler) makeAgentDir(d agentDir) error {
 			"opening the work folder: %w", err)
 	}
 	defer root.Close()
-	if err := root.MkdirAll("_temp", 0o755); err != nil {
-		return fmt.Errorf("making the folder for the agent: %w", err)
+	if err := privateParent(root); err != nil {
+		return spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
 	}
 	failpoint.Hit("agent-folder-making")
 	shared := filepath.Join(d.rel, agent.SharedDir)
-	err = errors.Join(root.Mkdir(d.rel, 0o700), root.Mkdir(shared, 0o777))
+	err = errors.Join(root.Mkdir(d.rel, 0o700), root.Mkdir(shared, 0o777), root.Mkdir(filepath.Join(d.rel, coverDir), 0o755))
 	if err == nil {
 		err = errors.Join(root.Chmod(d.rel, 0o700), root.Chmod(shared, 0o777|os.ModeSticky)) // whatever the umask is
 	}
@@ -65,6 +69,30 @@ func (h *Handler) makeAgentDir(d agentDir) error {
 		return spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
 	}
 	return spaceVerdict(copyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
+}
+
+// privateParent makes the folder of all agents' folders. Something else in its place has been put there by a job that
+// could write to _temp: it goes.
+func privateParent(root *os.Root) error {
+	parent := filepath.Join("_temp", agent.ParentDir)
+	if err := root.MkdirAll("_temp", 0o755); err != nil {
+		return err
+	}
+	if info, err := root.Lstat(parent); err == nil && !private(info) {
+		if err := root.RemoveAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := root.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return root.Chmod(parent, 0o700)
+}
+
+// private tells a folder of this user's own.
+func private(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && int(st.Uid) == os.Geteuid()
 }
 
 func copyAgent(root *os.Root, name, source string) error {
@@ -89,19 +117,21 @@ func (d agentDir) mount() engine.Mount {
 	return engine.Mount{Source: filepath.Join(d.work, d.rel, agent.SharedDir), Target: agent.MountPoint}
 }
 
-// guards mount the folder where the container sees it anyway, below its _temp: a mount cannot be deleted, whatever a
-// step does to empty that folder.
-func (d agentDir) guards(mounts []engine.Mount) []engine.Mount {
+// covers hide the agents' folders from a container that sees them, below its _temp: with a folder that is empty and
+// cannot be written. A mount can neither be deleted nor renamed, whatever a step does to empty that folder; and the
+// programs and sockets of other containers of the job are out of reach.
+func (d agentDir) covers(mounts []engine.Mount) []engine.Mount {
 	var all []engine.Mount
-	source := d.mount().Source
+	hidden := filepath.Join(d.work, "_temp", agent.ParentDir)
 	for _, m := range mounts {
-		rel, below := safefs.Rel(m.Source, source)
+		source := realPath(m.Source) // a link to the work folder shows it as well
+		rel, below := safefs.Rel(source, realPath(hidden))
 		if !filepath.IsAbs(m.Source) || !below {
 			continue
 		}
-		target := filepath.Join(m.Target, rel)
-		if host, ok := scriptstep.HostPath(recordMounts(mounts), target); ok && host == source {
-			all = append(all, engine.Mount{Source: source, Target: target})
+		cover := engine.Mount{Source: filepath.Join(d.work, d.rel, coverDir), Target: filepath.Join(m.Target, rel), ReadOnly: true}
+		if !slices.ContainsFunc(all, func(other engine.Mount) bool { return other.Target == cover.Target }) {
+			all = append(all, cover)
 		}
 	}
 	return all
@@ -123,7 +153,7 @@ func (d agentDir) remove() error {
 	return nil
 }
 
-// removeAgentDirs removes what earlier jobs left in _temp, except keep.
+// removeAgentDirs removes what earlier jobs left in _temp, except keep, and the folder of it all if it is empty then.
 func removeAgentDirs(work, keep string) error {
 	names, err := filepath.Glob(filepath.Join(work, "_temp", agent.FolderName("*")))
 	if err != nil {
@@ -131,10 +161,11 @@ func removeAgentDirs(work, keep string) error {
 	}
 	var all []error
 	for _, name := range names {
-		if rel := filepath.Join("_temp", filepath.Base(name)); rel != keep {
+		if rel := filepath.Join("_temp", agent.FolderName(filepath.Base(name))); rel != keep {
 			all = append(all, agentDir{work: work, rel: rel}.remove())
 		}
 	}
+	_ = os.Remove(filepath.Join(work, "_temp", agent.ParentDir)) // not empty, or no folder: it stays
 	return errors.Join(all...)
 }
 

@@ -50,7 +50,7 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	}
 	defer h.say(release)
 	failpoint.Hit("step-agent-folder")
-	spec.Mounts = append(append(spec.Mounts, dir.mount()), dir.guards(spec.Mounts)...)
+	spec.Mounts = append(append(spec.Mounts, dir.mount()), dir.covers(spec.Mounts)...)
 	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}
 	exit, err := s.run(ctx, rec.Network)
 	if ownJob {

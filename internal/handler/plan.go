@@ -72,7 +72,7 @@ func (p *planner) jobSpec(args *hook.PrepareJobArgs, dir agentDir) (engine.JobSp
 			return spec, err
 		}
 		c.Entrypoint, c.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve"}
-		c.Mounts = append(append(c.Mounts, dir.mount()), dir.guards(c.Mounts)...)
+		c.Mounts = append(append(c.Mounts, dir.mount()), dir.covers(c.Mounts)...)
 		spec.Container = &c
 	}
 	aliases := serviceAliases(args.Services)
@@ -85,6 +85,9 @@ func (p *planner) jobSpec(args *hook.PrepareJobArgs, dir agentDir) (engine.JobSp
 		c.Name = p.h.name(p.job, aliases[i])
 		c.Aliases = unique(aliases[i], sanitize(in.ContextName))
 		c.Entrypoint, c.Args = in.EntryPoint, hook.Argv(in.EntryPointArgs)
+		if args.Container != nil {
+			c.Mounts = append(c.Mounts, dir.covers(c.Mounts)...)
+		}
 		spec.Services = append(spec.Services, c)
 	}
 	return spec, nil

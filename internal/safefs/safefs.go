@@ -41,6 +41,12 @@ func OpenDir(base, rel string) (*os.File, error) {
 	return OpenFile(base, rel, oPath|syscall.O_DIRECTORY, 0)
 }
 
+// OpenPath opens rel below base, of whatever kind, as a handle for stat, chmod through /proc/self/fd and dialling. A
+// link is opened itself, not followed.
+func OpenPath(base, rel string) (*os.File, error) {
+	return OpenFile(base, rel, oPath, 0)
+}
+
 // Chmod sets the permission bits of a regular file or folder below base; links and special files are refused.
 func Chmod(base, rel string, perm fs.FileMode) error {
 	f, err := OpenFile(base, rel, os.O_RDONLY, 0)
