@@ -138,7 +138,7 @@ func loadFrom(sources config.Sources) (*config.Config, error) {
 
 // engine opens the configured engine. Its program gets environ; log, if any, what it is asked.
 func (p *Process) engine(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (engine.Engine, error) {
-	opts := ocicli.Options{Name: cfg.Engine, Path: cfg.EnginePath, Env: environ, Log: log}
+	opts := ocicli.Options{Name: cfg.Engine, Path: cfg.EnginePath, Env: environ, Log: log, TempDir: filepath.Join(p.stateDir(cfg), "private")}
 	switch cfg.Engine {
 	case "auto":
 		return ocicli.Detect(ctx, opts)

@@ -18,6 +18,9 @@ func Parent() Owner {
 	return Owner{PID: pid, Start: startOf(pid)}
 }
 
+// Self is this process.
+func Self() Owner { return Owner{PID: os.Getpid(), Start: startOf(os.Getpid())} }
+
 // Alive says whether the process still runs.
 func (o Owner) Alive() bool { return o.PID > 1 && o.Start != "" && startOf(o.PID) == o.Start }
 

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/failpoint"
 )
 
 const (
@@ -30,9 +33,11 @@ type command struct {
 	env   []string  // further variables of the call: the values for "-e NAME"
 	stdin string    // "" is an empty standard input
 	talk  io.Writer // gets both streams as they come; nil: nobody
-	// whole: the call makes something. When ctx ends it is not cut off at once but given grace to end, so that
-	// what it makes is there for Remove to find, instead of appearing after it.
+	// whole: the call makes something, and must not be cut off: what it makes would appear unseen. When ctx ends it is
+	// waited for a little, and then left alone, as it is when the hook is killed; List waits for it.
 	whole bool
+	// mortal: the call is worth nothing without the hook, and ends with it even if the hook is killed.
+	mortal bool
 }
 
 // output runs a command that answers on its standard output.
@@ -42,7 +47,7 @@ func (d *Driver) output(ctx context.Context, args ...string) ([]byte, error) {
 	return d.run(ctx, command{args: args})
 }
 
-// run runs c to its end and gives its standard output. A status other than 0, and a ctx that ended, are a
+// run runs c to its end and gives its standard output, unless that goes to c.talk. A status other than 0, and a ctx that ended, are a
 // *CommandError.
 func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 	var stdout bytes.Buffer
@@ -50,11 +55,15 @@ func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 	cmd := d.prepare(ctx, c)
 	cmd.Stdout, cmd.Stderr = &stdout, said
 	if c.talk != nil {
-		both := &locked{w: io.MultiWriter(said, c.talk)}
-		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, both), both
+		both := io.MultiWriter(said, c.talk) // one writer for both streams keeps their order
+		cmd.Stdout, cmd.Stderr = both, both
 	}
 	began := time.Now()
-	err := cmd.Run()
+	ended, err := waitFor(ctx, cmd, c)
+	if !ended { // stdout is still being written
+		d.log.DebugContext(ctx, "engine, left alone", "command", typed(d.path, c.args), "took", time.Since(began))
+		return nil, d.failure(ctx, c.args, err, said.String())
+	}
 	d.log.DebugContext(ctx, "engine", "command", typed(d.path, c.args), "took", time.Since(began), "status", cmd.ProcessState.ExitCode())
 	if err != nil {
 		return stdout.Bytes(), d.failure(ctx, c.args, err, said.String())
@@ -62,9 +71,46 @@ func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
+// waitFor runs cmd to its end. Not ended: it is one that goes on without us.
+func waitFor(ctx context.Context, cmd *exec.Cmd, c command) (ended bool, err error) {
+	if !c.whole {
+		return true, onOneThread(c.mortal, cmd.Run)
+	}
+	if err := cmd.Start(); err != nil {
+		return true, err
+	}
+	failpoint.Hit("engine-making")
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		return true, err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return true, err
+	case <-time.After(grace):
+		return false, context.Cause(ctx)
+	}
+}
+
+// onOneThread keeps the calling goroutine on its thread: a child's Pdeathsig goes off when the thread that started it
+// ends, not the process.
+func onOneThread(needed bool, run func() error) error {
+	if needed {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
+	return run()
+}
+
 // prepare makes the process of c, in its own process group, so that a terminal's Ctrl-C ends only the hook, which
 // then ends its commands in order.
 func (d *Driver) prepare(ctx context.Context, c command) *exec.Cmd {
+	if c.whole {
+		ctx = context.WithoutCancel(ctx)
+	}
 	cmd := exec.CommandContext(ctx, d.path, c.args...)
 	cmd.Env = append(slices.Clip(d.env), c.env...)
 	cmd.Dir = "/"
@@ -72,13 +118,14 @@ func (d *Driver) prepare(ctx context.Context, c command) *exec.Cmd {
 		cmd.Stdin = strings.NewReader(c.stdin)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = grace
-	cmd.Cancel = func() error {
-		if c.whole {
-			return nil
-		}
-		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+	if c.whole {
+		cmd.Env = append(cmd.Env, hookVariable+"="+thisHook())
 	}
+	if c.mortal {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
+	cmd.WaitDelay = grace
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	return cmd
 }
 

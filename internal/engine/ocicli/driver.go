@@ -36,8 +36,8 @@ type Options struct {
 	// Env is the environment of the engine's program: normally the hook's own. PATH and RUNNER_TRACKING_ID in it
 	// are replaced and dropped; see commandEnv.
 	Env []string
-	// TempDir is where credentials and environment files live for the length of one command. No job may be able
-	// to write there. "": the system's.
+	// TempDir is where credentials and environment files live for the length of one command; List deletes those of
+	// hooks that were killed. No job may be able to write there. It is made when it is needed. "": the system's.
 	TempDir string
 	// Log gets every call of the program, at debug level; nil: nobody. Command lines hold no secrets but those that
 	// a workflow writes into its create flags.

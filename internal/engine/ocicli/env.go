@@ -71,7 +71,11 @@ func (d *Driver) writeEnvFile(entries []string) (path string, remove func(), err
 	if len(entries) == 0 {
 		return "", func() {}, nil
 	}
-	file, err := os.CreateTemp(d.tempDir, "gantry-env-*") // 0600
+	dir, err := d.privateDir()
+	if err != nil {
+		return "", nil, err
+	}
+	file, err := os.CreateTemp(dir, privateName("env")) // 0600
 	if err != nil {
 		return "", nil, fmt.Errorf("making a file for environment variables: %w", err)
 	}

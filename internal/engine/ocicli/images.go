@@ -69,7 +69,7 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	}
 	args = append(args, "-f", file, spec.Context)
 	failpoint.Hit("build-started")
-	_, err := d.run(ctx, command{args: args, talk: log})
+	_, err := d.run(ctx, command{args: args, talk: log, mortal: true})
 	failpoint.Hit("build-ended")
 	return wrap(err, "building "+spec.Dockerfile)
 }

@@ -17,6 +17,7 @@ import (
 
 // List is part of engine.Engine.
 func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inventory, error) {
+	d.settle(ctx)
 	var inv engine.Inventory
 	filters := labelFilters(labels)
 	g, ctx := errgroup.WithContext(ctx)

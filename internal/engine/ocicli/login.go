@@ -30,7 +30,11 @@ func (d *Driver) login(ctx context.Context, creds engine.Credentials) (global, l
 	if registryHost(server) == "docker.io" {
 		server = style.hub
 	}
-	dir, err := os.MkdirTemp(d.tempDir, "gantry-login-*") // 0700
+	parent, err := d.privateDir()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	dir, err := os.MkdirTemp(parent, privateName("login")) // 0700
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("making a folder for credentials: %w", err)
 	}
@@ -39,7 +43,7 @@ func (d *Driver) login(ctx context.Context, creds engine.Credentials) (global, l
 	if err = style.prepare(dir, server, d.env); err == nil {
 		args := append(append([]string{}, global...), "login")
 		args = append(append(args, local...), "-u", creds.Username, "--password-stdin", server)
-		_, err = d.run(ctx, command{args: args, stdin: creds.Password})
+		_, err = d.run(ctx, command{args: args, stdin: creds.Password, mortal: true})
 	}
 	if err != nil {
 		remove()

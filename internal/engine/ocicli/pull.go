@@ -108,7 +108,7 @@ func (d *Driver) pull(ctx context.Context, w wanted, log io.Writer) error {
 	err := d.patiently(ctx, log, func() error {
 		progress := newProgress(log, "pulling "+w.image)
 		defer progress.stop()
-		_, err := d.run(ctx, command{args: args, talk: progress})
+		_, err := d.run(ctx, command{args: args, talk: progress, mortal: true})
 		return err
 	})
 	failpoint.Hit("pull-ended")

@@ -86,7 +86,7 @@ type stepRun struct {
 
 // start asks for the container. The engine's program is not bound to ctx: what ends with ctx is the container.
 func (s *stepRun) start(ctx context.Context, env []string) error {
-	s.cmd = s.d.prepare(context.WithoutCancel(ctx), command{args: s.args, env: env})
+	s.cmd = s.d.prepare(context.WithoutCancel(ctx), command{args: s.args, env: env, whole: true})
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	s.d.log.DebugContext(ctx, "engine, in the foreground", "command", typed(s.d.path, s.args))
 	if err := s.cmd.Start(); err != nil {
