@@ -75,25 +75,43 @@ func (c *Client) Claim(ctx context.Context) (Hello, error) {
 // Hello asks the agent who it is, once.
 func (c *Client) Hello(ctx context.Context) (Hello, error) { return c.hello(ctx, opHello) }
 
+// Files asks the agent what lies at some paths of its container, once. It follows links.
+func (c *Client) Files(ctx context.Context, paths []string) ([]FileID, error) {
+	var ids []FileID
+	if err := c.ask(ctx, request{Op: opFiles, Paths: paths}, &ids); err != nil {
+		return nil, err
+	}
+	if len(ids) != len(paths) {
+		return nil, fmt.Errorf("the agent told of %d files, %d were asked for", len(ids), len(paths))
+	}
+	return ids, nil
+}
+
 func (c *Client) hello(ctx context.Context, op string) (Hello, error) {
 	var h Hello
-	conn, in, err := c.open(ctx, request{Op: op})
+	err := c.ask(ctx, request{Op: op}, &h)
+	return h, err
+}
+
+// ask makes a request that has one answer.
+func (c *Client) ask(ctx context.Context, req request, answer any) error {
+	conn, in, err := c.open(ctx, req)
 	if err != nil {
-		return h, err
+		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	kind, payload, err := readFrame(in, 1<<20)
 	if err != nil {
-		return h, fmt.Errorf("waiting for the agent's answer: %w", err)
+		return fmt.Errorf("waiting for the agent's answer: %w", err)
 	}
 	if kind == frameError {
-		return h, refused(payload)
+		return refused(payload)
 	}
-	if err := json.Unmarshal(payload, &h); err != nil {
-		return h, fmt.Errorf("decoding the agent's answer: %w", err)
+	if err := json.Unmarshal(payload, answer); err != nil {
+		return fmt.Errorf("decoding the agent's answer: %w", err)
 	}
-	return h, nil
+	return nil
 }
 
 func (c *Client) open(ctx context.Context, req request) (net.Conn, *bufio.Reader, error) {

@@ -186,6 +186,8 @@ func (s *Server) dispatch(conn *net.UnixConn, in *bufio.Reader, req *request) {
 		s.refuse(conn, refusedToken, "wrong token")
 	case req.Op == opClaim, req.Op == opHello:
 		writeJSON(conn, frameHello, s.hello()) // the client asks again if it does not arrive
+	case req.Op == opFiles:
+		writeJSON(conn, frameHello, fileIDs(req.Paths)) // as above
 	case req.Op == opStart && req.Step != nil && len(req.Step.Argv) > 0:
 		s.attend(conn, in, s.start(req.Step), 0)
 	case req.Op == opAttach:
@@ -219,6 +221,16 @@ func (s *Server) hello() Hello {
 		Protocol: protocol, Version: s.opts.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
 		Alpine: containerIsAlpine(),
 	}
+}
+
+func fileIDs(paths []string) []FileID {
+	ids := make([]FileID, len(paths))
+	for i, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			ids[i] = IDOf(info)
+		}
+	}
+	return ids
 }
 
 func (s *Server) find(id string) *run {

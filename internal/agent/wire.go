@@ -14,6 +14,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
+	"syscall"
 	"time"
 )
 
@@ -23,7 +25,7 @@ const protocol = 1
 // Frames are one byte of kind, four bytes of length (big endian) and the payload.
 const (
 	frameRequest byte = 'q' // client: a request, the first frame of a connection
-	frameHello   byte = 'h' // server: a Hello
+	frameHello   byte = 'h' // server: a Hello, or the list of FileIDs
 	frameError   byte = 'e' // server: a refusal; the connection ends
 	frameOutput  byte = 'o' // server: bytes of the step's output, following those before
 	frameExit    byte = 'x' // server: an Exit; all output has been sent
@@ -47,6 +49,8 @@ type request struct {
 	Step     *Step  `json:"step,omitempty"`   // start
 	ID       string `json:"id,omitempty"`     // attach
 	Offset   int64  `json:"offset,omitempty"` // attach: bytes of output that have arrived
+
+	Paths []string `json:"paths,omitempty"` // files
 }
 
 // The operations of a request.
@@ -55,6 +59,7 @@ const (
 	opHello  = "hello"  // who are you
 	opStart  = "start"  // run a step; with the ID of a known step like attach
 	opAttach = "attach" // go on with a step
+	opFiles  = "files"  // what lies at these paths of the container
 )
 
 // Hello is what an agent says of itself and its container.
@@ -65,6 +70,22 @@ type Hello struct {
 	UID      int    `json:"uid"` // as seen in the container
 	GID      int    `json:"gid"`
 	Alpine   bool   `json:"alpine"` // ID=alpine in os-release
+}
+
+// FileID tells a file from every other one of the machine, from inside a container as from outside. It is zero for
+// what does not exist.
+type FileID struct {
+	Dev uint64 `json:"dev"`
+	Ino uint64 `json:"ino"`
+}
+
+// IDOf is the FileID of what info describes.
+func IDOf(info fs.FileInfo) FileID {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return FileID{}
+	}
+	return FileID{Dev: uint64(st.Dev), Ino: uint64(st.Ino)}
 }
 
 // Step is a process to run.

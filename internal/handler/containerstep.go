@@ -51,7 +51,12 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	defer h.say(release)
 	failpoint.Hit("step-agent-folder")
 	spec.Mounts = append(append(spec.Mounts, dir.mount()), dir.covers(spec.Mounts)...)
-	s := &containerStep{h: h, spec: spec, args: args, dir: dir, handOver: handOver}
+	sources, err := h.openSources(args.SystemMountVolumes)
+	if err != nil {
+		return hook.Result{}, err
+	}
+	defer closeSources(sources)
+	s := &containerStep{h: h, spec: spec, args: args, dir: dir, sources: sources, handOver: handOver}
 	exit, err := s.run(ctx, rec.Network)
 	if ownJob {
 		h.say(func() error { return h.restoreWithoutJob(context.WithoutCancel(ctx), spec.Image) })
@@ -139,6 +144,7 @@ type containerStep struct {
 	spec     engine.ContainerSpec
 	args     *hook.Container
 	dir      agentDir
+	sources  []source
 	handOver func() // leaves signals to the step
 }
 
@@ -172,6 +178,9 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
 	}
 	failpoint.Hit("step-claimed")
+	if err := verifySources(ctx, client, s.sources); err != nil {
+		return agent.Exit{}, err
+	}
 	rec := s.h.stepRecord(s.spec, s.dir, client.Token)
 	if err := s.openFiles(rec); err != nil {
 		return agent.Exit{}, err

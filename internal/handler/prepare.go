@@ -48,6 +48,9 @@ func (h *Handler) PrepareJob(ctx context.Context, args *hook.PrepareJobArgs) (ho
 	if err == nil {
 		err = ph.do("remove leftovers of earlier jobs", func() error { return h.removeLeftovers(ctx, dir.rel) })
 	}
+	if err == nil {
+		err = h.checkSources(args)
+	}
 	if err != nil {
 		return hook.Result{}, err
 	}
@@ -146,6 +149,16 @@ func recordMounts(mounts []engine.Mount) []jobrecord.Mount {
 func (h *Handler) stepsNeedFull() bool {
 	c := h.Config
 	return c.TraceDir != "" || c.RecordDir != "" || c.Overrides[string(hook.RunScriptStep)] != ""
+}
+
+// checkSources refuses folders that an earlier job has replaced by links. Nothing of a job runs now.
+func (h *Handler) checkSources(args *hook.PrepareJobArgs) error {
+	if args.Container == nil {
+		return nil
+	}
+	sources, err := h.openSources(args.Container.SystemMountVolumes)
+	closeSources(sources)
+	return err
 }
 
 func (h *Handler) makeAllSources(spec engine.JobSpec) error {

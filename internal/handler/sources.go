@@ -1,0 +1,98 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/safefs"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// source is a folder of the runner's that a container gets, as it was before the container was asked for. It stays
+// open, so that no other one can take over its identity.
+type source struct {
+	path, target string
+	handle       *os.File
+	id           agent.FileID
+}
+
+// openSources opens what the runner wants mounted, as far as it lies below the work folder, where steps can put a link
+// in its place: the engine would follow it to any place of the host. The folders directly in the work folder may be
+// links of the administrator's; in a job container they are mounts, which steps cannot replace. Close them.
+func (h *Handler) openSources(volumes []hook.MountVolume) ([]source, error) {
+	var all []source
+	for _, v := range volumes {
+		rel, below := safefs.Rel(h.Runner.Work, v.SourceVolumePath)
+		if !below || !strings.Contains(rel, "/") && rel != "_temp" {
+			continue
+		}
+		s, err := openSource(h.Runner.Work, rel)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			closeSources(all)
+			return nil, sourceVerdict(err, v)
+		}
+		s.path, s.target = v.SourceVolumePath, v.TargetVolumePath
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func openSource(work, rel string) (source, error) {
+	f, err := safefs.OpenPath(work, rel)
+	if err != nil {
+		return source{}, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		err = syscall.ELOOP
+	}
+	if err != nil {
+		return source{}, errors.Join(err, f.Close())
+	}
+	return source{handle: f, id: agent.IDOf(info)}, nil
+}
+
+func sourceVerdict(err error, v hook.MountVolume) error {
+	if !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.ENOTDIR) {
+		return verdict.New(verdict.Infrastructure, "is the work folder the runner's own?", "opening %s for the container's %s: %w",
+			v.SourceVolumePath, v.TargetVolumePath, err)
+	}
+	return verdict.New(verdict.Workflow, "a step of this or of an earlier job has put the link there; remove it from the runner's machine",
+		"refused to mount %s at %s: a symbolic link is in its place, or above it", v.SourceVolumePath, v.TargetVolumePath)
+}
+
+func closeSources(all []source) {
+	for _, s := range all {
+		_ = s.handle.Close() // was only looked at
+	}
+}
+
+// verifySources asks the agent whether its container really has those folders. A step that still runs in the job
+// container could have swapped one for a link while the engine was looking.
+func verifySources(ctx context.Context, c *agent.Client, all []source) error {
+	targets := make([]string, len(all))
+	for i, s := range all {
+		targets[i] = s.target
+	}
+	ids, err := c.Files(ctx, targets)
+	if err != nil {
+		return fmt.Errorf("checking the mounts: %w", err)
+	}
+	for i, s := range all {
+		if ids[i] != s.id {
+			return verdict.New(verdict.Workflow, "does a process of an earlier step still change the runner's folders?",
+				"refused to run the step: its %s is not the runner's %s, which was replaced while the container started", s.target, s.path)
+		}
+	}
+	return nil
+}
