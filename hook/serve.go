@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,8 @@ import (
 )
 
 // Result is what a Handler answers with. ExitCode is the exit status of the user's command (0 for commands
-// that have none); an error beside it means that the hook itself could not do its work.
+// that have none). An error beside 0 means that the hook itself could not do its work; beside any other status it
+// explains that status.
 type Result struct {
 	Response Response
 	ExitCode int
@@ -49,8 +51,8 @@ type ServeOptions struct {
 // prepare_job. A response that the runner would not survive (ContainerHookManager.cs dereferences what is missing)
 // is completed where the missing part has an obvious value, and is an error else.
 //
-// The exit status is that of the user's command when h returned no error, with 1 in place of one that no process
-// can have, and 1 whenever there is an error. Serve prints nothing. Errors about the input are of type *InputError,
+// The exit status is that of the user's command, also beside an error, with 1 in place of one that no process can
+// have; an error without such a status gives 1. Serve prints nothing. Errors about the input are of type *InputError,
 // about the response file *ResponseFileError, about the answer *AnswerError; those of h are passed on, joined with
 // what went wrong after it.
 func Serve(ctx context.Context, opts ServeOptions, h Handler) (exit int, err error) {
@@ -71,7 +73,7 @@ func Serve(ctx context.Context, opts ServeOptions, h Handler) (exit int, err err
 	result, err := c.do(ctx, h)
 	text, answerErr := c.encode(result.Response, err == nil && result.ExitCode == 0)
 	if err := errors.Join(err, answerErr, file.write(text)); err != nil {
-		return 1, err
+		return exitStatus(cmp.Or(result.ExitCode, 1)), err
 	}
 	return exitStatus(result.ExitCode), nil
 }

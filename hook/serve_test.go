@@ -232,6 +232,27 @@ func TestAForgedResponseNeverSurvives(t *testing.T) {
 	}
 }
 
+func TestTheStatusOfTheUsersCommandIsKept(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		err    error
+		want   int
+	}{
+		{0, nil, 0},
+		{42, nil, 42},
+		{42, errors.New("step exited with status 42"), 42},
+		{0, errors.New("no engine"), 1},
+		{256, nil, 1},
+		{-1, errors.New("gone"), 1},
+	} {
+		h := &fakeHandler{result: hook.Result{ExitCode: c.status}, err: c.err}
+		got, err := serve(t, hook.RunContainerStep, containerStep, tempFile(t, ""), h)
+		if got != c.want || (err != nil) != (c.err != nil) {
+			t.Errorf("status %d with error %v gives %d and %v, want %d", c.status, c.err, got, err, c.want)
+		}
+	}
+}
+
 func TestBadArgumentsEmptyTheResponseFileToo(t *testing.T) {
 	path := tempFile(t, `{"state":{"forged":true}}`)
 	h := &fakeHandler{}
