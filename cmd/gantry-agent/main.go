@@ -38,6 +38,8 @@ func run(args []string) int {
 		return report(agent.Supervise())
 	case "restore":
 		return runRestore(args[1:])
+	case "probe":
+		return report(runProbe(args[1:]))
 	case "version":
 		fmt.Println(version)
 		return 0

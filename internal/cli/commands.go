@@ -7,6 +7,7 @@ func commands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
 		newInstallCmd(p),
 		newHookCmd(p),
+		newDoctorCmd(p),
 		newGCCmd(p),
 		newConfigCmd(p),
 		newVersionCmd(p),

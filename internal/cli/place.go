@@ -13,7 +13,6 @@ import (
 // place is where a command for people looks: a runner, if one is found, and the environment that its hook has.
 type place struct {
 	runner  *runnerdir.Runner // nil for none
-	env     runnerdir.Env     // the runner's .env file
 	environ []string          // of this process, with the runner's above it
 	hookDir string            // where the runner's hook lies, else this program
 }
@@ -33,7 +32,7 @@ func (p *Process) place(flag string) (*place, error) {
 	if hook, ok := env.Get(install.HookVariable); ok && filepath.IsAbs(hook) {
 		here = filepath.Dir(hook)
 	}
-	return &place{runner: runner, env: env, environ: env.Over(p.Environ), hookDir: here}, nil
+	return &place{runner: runner, environ: env.Over(p.Environ), hookDir: here}, nil
 }
 
 // sources say where the hook there looks for its configuration; flag is the value of --config.

@@ -1,0 +1,247 @@
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/fakerunner"
+	"github.com/gantry-ci/gantry/internal/handler"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// trial is a real job, played through the hook as the runner plays one, in a runner of its own: the runner that is
+// examined may be busy, and the hook removes what it takes for a runner's leftovers.
+type trial struct {
+	dir    string // "" until it is made
+	image  string // "" until it is built
+	labels map[string]string
+	runner *fakerunner.Runner
+
+	prepared, called bool
+}
+
+const (
+	// trialName is how the job reaches its service: the base name of the image.
+	trialName = "gantry-doctor"
+	trialPort = "7777"
+	// trialCall is how long a call may take.
+	trialCall = 2 * time.Minute
+	// trialLabel marks the image.
+	trialLabel = "io.gantry.doctor"
+)
+
+// trialDockerfile needs nothing from a registry.
+const trialDockerfile = `FROM scratch
+COPY probe /probe
+ENTRYPOINT ["/probe", "probe", "listen", "` + trialPort + `"]
+`
+
+func trialBuild(ctx context.Context, e *exam) Finding {
+	if e.engine == nil {
+		return skipped("the engine has to answer first")
+	}
+	if err := e.trial.make(e); err != nil {
+		return fail(verdict.Configuration, "see the work folder's checks", "%v", err)
+	}
+	build := filepath.Join(e.trial.dir, "build")
+	began := time.Now()
+	err := e.engine.Build(ctx, engine.BuildSpec{
+		Tag: e.trial.image, Dockerfile: filepath.Join(build, "Dockerfile"), Context: build,
+		Labels: e.trial.labels, Timeout: trialCall,
+	}, &strings.Builder{})
+	if err != nil {
+		e.trial.image = ""
+		return failed(err)
+	}
+	return took(began, "built %s from nothing but the agent", e.trial.image)
+}
+
+// make lays out the runner and what the image is made of.
+func (t *trial) make(e *exam) error {
+	var err error
+	if t.dir, err = os.MkdirTemp(e.work(), ".gantry-doctor-"); err != nil {
+		return fmt.Errorf("making a folder for a job: %w", err)
+	}
+	id := randomID()
+	t.image, t.labels = "localhost/"+trialName+":"+id, map[string]string{trialLabel: id}
+	build := filepath.Join(t.dir, "build")
+	if err := os.Mkdir(build, 0o755); err != nil {
+		return fmt.Errorf("making a folder for an image: %w", err)
+	}
+	err = errors.Join(copyFile(filepath.Join(e.programDir(), "gantry-agent"), filepath.Join(build, "probe")),
+		os.WriteFile(filepath.Join(build, "Dockerfile"), []byte(trialDockerfile), 0o644))
+	if err != nil {
+		return err
+	}
+	t.runner, err = fakerunner.New(filepath.Join(t.dir, "runner"), filepath.Join(e.programDir(), "hook.sh"), t.environ(e))
+	return err
+}
+
+// environ is the environment of the runner's hook, but for what belongs to the runner that is examined, and rules
+// that are about other images than this one.
+func (t *trial) environ(e *exam) []string {
+	env := append(append([]string{}, e.Environ...),
+		"GANTRY_RUNNER_DIR="+filepath.Join(t.dir, "runner"), "GANTRY_PULL=missing", "GANTRY_POLICY_REQUIRE_DIGEST=false")
+	if len(e.Config.Policy.Images) > 0 {
+		env = append(env, "GANTRY_POLICY_IMAGES=localhost/"+trialName)
+	}
+	if e.ConfigFile != "" {
+		env = append(env, "GANTRY_CONFIG="+e.ConfigFile)
+	}
+	return env
+}
+
+func randomID() string {
+	b := make([]byte, 6)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+func took(began time.Time, format string, args ...any) Finding {
+	return ok("%s in %s", fmt.Sprintf(format, args...), rounded(time.Since(began)))
+}
+
+func trialPrepare(ctx context.Context, e *exam) Finding {
+	t := &e.trial
+	if t.image == "" {
+		return skipped("the image has to be built first")
+	}
+	ctx, cancel := context.WithTimeout(ctx, trialCall)
+	defer cancel()
+	began := time.Now()
+	t.called = true
+	result := t.runner.Prepare(ctx, t.runner.JobContainer(t.image), hook.Container{Image: t.image})
+	if result.Err != nil {
+		return callFailed(result)
+	}
+	t.prepared = true
+	return took(began, "started a job container and a service")
+}
+
+// callFailed is the finding of a call that went wrong: whose problem it is stands in what the hook printed.
+func callFailed(result *fakerunner.Result) Finding {
+	whose, next := verdict.Bug, ""
+	for line := range strings.Lines(result.Output()) {
+		rest, isVerdict := strings.CutPrefix(line, "gantry: ")
+		party, _, _ := strings.Cut(rest, ":")
+		switch hint, isHint := strings.CutPrefix(line, "hint: "); {
+		case isHint:
+			next = strings.TrimSpace(hint)
+		case isVerdict && (party == string(verdict.Workflow) || party == string(verdict.Configuration) || party == string(verdict.Infrastructure)):
+			whose = verdict.Whose(party)
+		}
+	}
+	switch {
+	case next != "":
+	case whose == verdict.Bug:
+		next = "please report this, with what stands above"
+	default:
+		next = "try the command that failed by hand, as the runner's user"
+	}
+	return fail(whose, next, "%v\n%s", result.Err, strings.TrimSpace(result.Output()))
+}
+
+// step does a call of a prepared job and compares what it prints.
+func (t *trial) step(ctx context.Context, command hook.Command, args any, want func(stdout string) bool, done string) Finding {
+	if !t.prepared {
+		return skipped("prepare_job has to succeed first")
+	}
+	ctx, cancel := context.WithTimeout(ctx, trialCall)
+	defer cancel()
+	began := time.Now()
+	result := t.runner.Call(ctx, command, args)
+	switch {
+	case result.Err != nil:
+		return callFailed(result)
+	case !want(result.Stdout):
+		return fail(verdict.Bug, "please report this", "the step printed %q", result.Stdout)
+	}
+	return took(began, "%s", done)
+}
+
+func (t *trial) script(args ...string) *hook.ScriptStepArgs {
+	return &hook.ScriptStepArgs{EntryPoint: "/probe", EntryPointArgs: args, WorkingDirectory: "/__w/repo/repo"}
+}
+
+func printed(stdout string) bool { return strings.TrimSpace(stdout) != "" }
+
+func trialScript(ctx context.Context, e *exam) Finding {
+	return e.trial.step(ctx, hook.RunScriptStep, e.trial.script("version"), printed, "ran a step in the job container")
+}
+
+func trialService(ctx context.Context, e *exam) Finding {
+	f := e.trial.step(ctx, hook.RunScriptStep, e.trial.script("probe", "reach", trialName+":"+trialPort), printed, "reached the service as "+trialName)
+	if f.Status == Fail {
+		f.Whose, f.NextStep = verdict.Infrastructure, "check the engine's networks and name service (podman: netavark and aardvark-dns), and the machine's firewall"
+	}
+	return f
+}
+
+func trialContainer(ctx context.Context, e *exam) Finding {
+	t := &e.trial
+	if !t.prepared {
+		return skipped("prepare_job has to succeed first")
+	}
+	args := t.runner.ContainerStep(t.image, "version")
+	args.EntryPoint = "/probe"
+	return t.step(ctx, hook.RunContainerStep, args, printed, "ran a container action")
+}
+
+func trialCleanup(ctx context.Context, e *exam) Finding {
+	if !e.trial.called {
+		return skipped("there was no job")
+	}
+	return e.trial.cleanup(ctx, e)
+}
+
+func (t *trial) cleanup(ctx context.Context, e *exam) Finding {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), trialCall)
+	defer cancel()
+	t.called = false
+	began := time.Now()
+	result := t.runner.Cleanup(ctx)
+	if result.Err != nil {
+		return callFailed(result)
+	}
+	f := took(began, "removed the job")
+	id := handler.RunnerID([]string{t.runner.Root}, "")
+	left, err := e.engine.List(ctx, map[string]string{handler.LabelRunner: id})
+	switch {
+	case err != nil:
+		return failed(err)
+	case len(left.Containers)+len(left.Networks) > 0:
+		return fail(verdict.Bug, "gantry gc", "%d containers and %d networks are left", len(left.Containers), len(left.Networks))
+	}
+	if err := os.RemoveAll(t.dir); err != nil {
+		return fail(verdict.Bug, "remove it by hand", "the job's folder cannot be removed: %v", err)
+	}
+	return f
+}
+
+// end removes what the trial has made, also when it was interrupted. What cannot be removed has been told as a
+// finding, or is as temporary as the folder it lies in.
+func (t *trial) end(ctx context.Context, e *exam) {
+	if t.dir == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), trialCall)
+	defer cancel()
+	if t.called {
+		t.cleanup(ctx, e)
+	}
+	if images, err := e.engine.Images(ctx, t.labels); err == nil {
+		for _, image := range images {
+			_ = e.engine.RemoveImages(ctx, []string{image.ID})
+		}
+	}
+	_ = os.RemoveAll(t.dir)
+}
