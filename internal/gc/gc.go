@@ -141,26 +141,33 @@ func (c *Collector) files() ([]Item, error) {
 // young is how long something is spared that may belong to a job which is only starting.
 const young = time.Minute
 
+// folders finds agents' folders in a work folder. Only real folders count: jobs can write where they lie.
 func (c *Collector) folders(work string) ([]Item, error) {
-	names, err := filepath.Glob(filepath.Join(work, "_temp", agent.FolderName("*")))
+	root, err := os.OpenRoot(work)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for agents' folders: %w", err)
+	}
+	defer root.Close()
+	parent := filepath.Join("_temp", agent.ParentDir)
+	if info, err := root.Lstat(parent); err != nil || !info.IsDir() {
+		return nil, nil // none, or nothing of ours
+	}
+	entries, err := fs.ReadDir(root.FS(), parent)
 	if err != nil {
 		return nil, fmt.Errorf("looking for agents' folders: %w", err)
 	}
 	var items []Item
-	for _, name := range names {
-		info, err := os.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) {
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.IsDir() || c.Now.Sub(info.ModTime()) < young && !c.All {
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("looking for agents' folders: %w", err)
-		}
-		if !info.IsDir() || c.Now.Sub(info.ModTime()) < young && !c.All {
-			continue
-		}
-		job := strings.TrimPrefix(filepath.Base(name), agent.FolderName(""))
-		items = append(items, Item{"agent folder", name, job, info.ModTime(),
-			func(context.Context) error { return removeBelow(work, filepath.Join("_temp", filepath.Base(name))) }})
+		rel := filepath.Join("_temp", agent.FolderName(entry.Name()))
+		items = append(items, Item{"agent folder", filepath.Join(work, rel), entry.Name(), info.ModTime(),
+			func(context.Context) error { return removeBelow(work, rel) }})
 	}
 	return items, nil
 }

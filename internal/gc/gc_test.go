@@ -48,7 +48,9 @@ func (f *fake) Remove(_ context.Context, inv engine.Inventory) error {
 	return nil
 }
 
-func (f *fake) Images(context.Context, map[string]string) ([]engine.Image, error) { return f.images, nil }
+func (f *fake) Images(context.Context, map[string]string) ([]engine.Image, error) {
+	return f.images, nil
+}
 
 func (f *fake) RemoveImages(_ context.Context, ids []string) error {
 	f.images = slices.DeleteFunc(f.images, func(i engine.Image) bool { return slices.Contains(ids, i.ID) && i.ID != f.inUse })
@@ -74,7 +76,7 @@ func record(t *testing.T, store jobrecord.Store, id, work string, owner jobrecor
 // agentFolder makes a folder as it lies in _temp, an hour old.
 func agentFolder(t *testing.T, work, id string) string {
 	t.Helper()
-	dir := filepath.Join(work, "_temp", ".gantry-"+id)
+	dir := filepath.Join(work, "_temp/.gantry", id)
 	hourAgo := time.Now().Add(-time.Hour)
 	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "s"), 0o755), os.Chtimes(dir, hourAgo, hourAgo)); err != nil {
 		t.Fatal(err)
@@ -89,7 +91,7 @@ func TestOnlyWhatIsOfDeadJobsGoes(t *testing.T) {
 	record(t, store, aliveJob, alive, jobrecord.Parent())
 	deadDir, aliveDir := agentFolder(t, dead, deadJob), agentFolder(t, alive, aliveJob)
 	stepDir, forgotten := agentFolder(t, alive, "step"), agentFolder(t, known, "forgotten")
-	young := filepath.Join(known, "_temp/.gantry-young")
+	young := filepath.Join(known, "_temp/.gantry/young")
 	if err := os.Mkdir(young, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -126,19 +128,17 @@ func TestOnlyWhatIsOfDeadJobsGoes(t *testing.T) {
 }
 
 func TestALinkInTempLeadsNowhere(t *testing.T) {
-	work, precious := t.TempDir(), t.TempDir()
-	file := filepath.Join(precious, "file")
-	err := errors.Join(os.WriteFile(file, nil, 0o644), os.Mkdir(filepath.Join(work, "_temp"), 0o755),
-		os.Symlink(precious, filepath.Join(work, "_temp/.gantry-link")))
+	work, whole, precious := t.TempDir(), t.TempDir(), t.TempDir()
+	file := filepath.Join(precious, "folder/file")
+	dir := agentFolder(t, work, "real")
+	err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644),
+		os.Symlink(precious, filepath.Join(work, "_temp/.gantry/link")), os.Symlink(precious, filepath.Join(dir, "s/link")),
+		os.Mkdir(filepath.Join(whole, "_temp"), 0o755), os.Symlink(precious, filepath.Join(whole, "_temp/.gantry")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := agentFolder(t, work, "real")
-	if err := os.Symlink(precious, filepath.Join(dir, "s/link")); err != nil {
-		t.Fatal(err)
-	}
 	f := &fake{}
-	c := &gc.Collector{Engine: f, Leftovers: f.leftovers, Works: []string{work}, Now: time.Now().Add(time.Hour)}
+	c := &gc.Collector{Engine: f, Leftovers: f.leftovers, Works: []string{work, whole}, Now: time.Now().Add(time.Hour)}
 	items, err := c.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
