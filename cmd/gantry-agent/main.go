@@ -5,11 +5,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -76,17 +76,21 @@ func runServe(once bool) int {
 	return exit.Code
 }
 
-// runRestore gives everything below a folder to a user: restore UID GID FOLDER.
+// runRestore gives everything below a folder to the owner of this program: restore FOLDER. That is the runner's user,
+// who has copied it, whatever number that user has in this container.
 func runRestore(args []string) int {
-	if len(args) != 3 {
-		return report(fmt.Errorf("restore wants a uid, a gid and a folder, not %q", args))
+	if len(args) != 1 {
+		return report(fmt.Errorf("restore wants a folder, not %q", args))
 	}
-	uid, errUID := strconv.Atoi(args[0])
-	gid, errGID := strconv.Atoi(args[1])
-	if errUID != nil || errGID != nil {
-		return report(fmt.Errorf("restore wants a numeric uid and gid, not %q", args[:2]))
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return report(fmt.Errorf("finding the owner of this program: %w", err))
 	}
-	n, err := ownership.Restore(args[2], uid, gid)
+	owner, ok := self.Sys().(*syscall.Stat_t)
+	if !ok {
+		return report(errors.New("the owner of this program cannot be told"))
+	}
+	n, err := ownership.Restore(args[0], int(owner.Uid), int(owner.Gid))
 	fmt.Println(n)
 	return report(err)
 }

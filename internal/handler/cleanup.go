@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -101,13 +100,13 @@ func (h *Handler) restore(ctx context.Context, inv engine.Inventory) error {
 		return nil
 	}
 	foreign, err := ownership.Foreign(h.Runner.Work, h.UID)
+	for _, rec := range h.ownRecords() {
+		if err == nil && foreign && rec.Container != nil && rec.Container.Root && h.restoreInJob(ctx, rec) == nil {
+			foreign, err = ownership.Foreign(h.Runner.Work, h.UID)
+		}
+	}
 	if err != nil || !foreign {
 		return err
-	}
-	for _, rec := range h.ownRecords() {
-		if rec.Container != nil && rec.Container.HostUID == 0 && h.restoreInJob(ctx, rec) == nil {
-			return nil
-		}
 	}
 	for _, c := range inv.Containers {
 		if c.Image != "" {
@@ -142,7 +141,7 @@ func (h *Handler) restoreInJob(ctx context.Context, rec *jobrecord.Record) error
 	if target == "" {
 		return errors.New("the work folder is not mounted")
 	}
-	step := h.restoreStep(target)
+	step := restoreStep(target)
 	exit, err := scriptstep.Client(rec).Run(ctx, step, h.Log, nil)
 	if err == nil && exit.Code != 0 {
 		err = fmt.Errorf("restoring the ownership of files: %s (status %d)", exit.Error, exit.Code)
@@ -150,10 +149,10 @@ func (h *Handler) restoreInJob(ctx context.Context, rec *jobrecord.Record) error
 	return err
 }
 
-func (h *Handler) restoreStep(target string) *agent.Step {
+func restoreStep(target string) *agent.Step {
 	return &agent.Step{
 		ID:          scriptstep.NewStepID(),
-		Argv:        []string{agent.MountPoint + "/" + agent.BinaryName, "restore", strconv.Itoa(h.UID), strconv.Itoa(h.GID), target},
+		Argv:        []string{agent.MountPoint + "/" + agent.BinaryName, "restore", target},
 		OrphanGrace: scriptstep.OrphanGrace, CancelGrace: time.Second,
 	}
 }
@@ -167,7 +166,7 @@ func (h *Handler) restoreInHelper(ctx context.Context, image string) error {
 		return err
 	}
 	const target = "/work"
-	step := h.restoreStep(target)
+	step := restoreStep(target)
 	spec := engine.ContainerSpec{
 		Name: h.name(id, "restore"), Title: "helper", Labels: h.labels(id, roleStep), Image: image, Pull: engine.PullNever,
 		Entrypoint: step.Argv[0], Args: step.Argv[1:], Options: []string{"--user=0:0"},

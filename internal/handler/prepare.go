@@ -184,7 +184,7 @@ func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, workspac
 	if err != nil {
 		return hello, err
 	}
-	rec.Container.HostUID = uid
+	rec.Container.HostUID, rec.Container.Root = uid, hello.UID == 0
 	rec.Container.OpenFiles = uid != 0 && uid != h.UID
 	if rec.Container.OpenFiles {
 		h.logf("gantry: the image's user (uid %d) is not the runner's: opening workspace, home and temp folder for it", hello.UID)

@@ -42,9 +42,10 @@ type Container struct {
 	// AgentDir is the host folder of the agent's socket; Token is what the agent was claimed with.
 	AgentDir string `json:"agentDir"`
 	Token    string `json:"token"`
-	// HostUID is the host's uid of the container's user. OpenFiles says that it is not the runner's, so that
-	// files a step must write have to be opened for it.
+	// HostUID is the host's uid of the container's user; Root says that the container knows it as root. OpenFiles says
+	// that it is not the runner's, so that files a step must write have to be opened for it.
 	HostUID   int  `json:"hostUid"`
+	Root      bool `json:"root"`
 	OpenFiles bool `json:"openFiles,omitempty"`
 	// Mounts map container paths to host paths, for files that a step names by container path.
 	Mounts []Mount `json:"mounts"`
