@@ -119,6 +119,9 @@ func deletable(t *testing.T, r *fakerunner.Runner) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("the runner's user cannot delete what the job left: %v", err)
 		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -206,7 +209,7 @@ func TestFilesOfAContainerActionBelongToTheRunnerAfterwards(t *testing.T) {
 			checkedOut(t, r)
 			step := r.ContainerStep(image)
 			step.EntryPoint = "/bin/sh"
-			step.EntryPointArgs = pieces(`-c "mkdir -p made/below; echo x > made/below/file; chmod 500 made; echo y >> of-the-runner; echo z > $HOME/file; echo t > $RUNNER_TEMP/file; echo o=1 >> $GITHUB_OUTPUT"`)
+			step.EntryPointArgs = pieces(`-c "mkdir -p made/below; echo x > made/below/file; chmod 700 made; echo y >> of-the-runner; echo z > $HOME/file; echo t > $RUNNER_TEMP/file; echo o=1 >> $GITHUB_OUTPUT"`)
 			output := write(t, filepath.Join(r.Work, "_temp/_runner_file_commands/set_output_1"), "", 0o644)
 			step.EnvironmentVariables["GITHUB_OUTPUT"] = "/github/file_commands/set_output_1"
 			step.EnvironmentVariables["RUNNER_TEMP"] = "/github/runner_temp"
