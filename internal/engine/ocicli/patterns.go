@@ -27,7 +27,6 @@ func dockerPatterns() []pattern {
 		{"docker: invalid", badOption},
 		{"Unknown runtime specified", badOption},
 		{"nknown or invalid runtime name", badOption},
-		{"OCI runtime create failed", badCommand},
 		{"being used by running container", inUse},
 		{"being used by stopped container", inUse},
 		{"is using its referenced image", inUse},
@@ -53,8 +52,6 @@ func podmanPatterns() []pattern {
 		{"--network-alias can only be set", badOption},
 		{"Error: stat /dev/", badOption},
 		{"OCI runtime attempted to invoke a command that was not found", badCommand},
-		{"OCI permission denied", badCommand},
-		{"xec format error", badCommand},
 		{"image is in use by a container", inUse},
 		{"image used by", inUse},
 		{"has associated containers with it", inUse},
@@ -66,6 +63,10 @@ func podmanPatterns() []pattern {
 func commonPatterns() []pattern {
 	return []pattern{
 		{"no space left on device", noSpace},
+		{"exec: \"*no such file or directory", badCommand},
+		{"exec: \"*executable file not found", badCommand},
+		{"exec: \"*permission denied", badCommand},
+		{"xec format error", badCommand},
 		{"address already in use", portTaken},
 		{"unknown flag:", badOption},
 		{"unknown shorthand flag:", badOption},

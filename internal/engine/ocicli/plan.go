@@ -135,7 +135,7 @@ func (d *differences) longMount(m engine.Mount) (string, error) {
 	}
 	fields = append(fields, "target="+m.Target)
 	if m.ReadOnly {
-		fields = append(fields, "readonly")
+		fields = append(fields, "ro")
 	}
 	for _, option := range m.Options {
 		field, ok := d.longMountOption(option)
@@ -170,7 +170,7 @@ func mountType(m engine.Mount) string {
 func (d *differences) longMountOption(option string) (field string, ok bool) {
 	switch option {
 	case "ro":
-		return "readonly", true
+		return "ro", true
 	case "rw", "cached", "delegated", "consistent":
 		return "", true
 	case "nocopy":

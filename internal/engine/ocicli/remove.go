@@ -12,19 +12,28 @@ import (
 	"github.com/gantry-ci/gantry/internal/failpoint"
 )
 
-// Remove is part of engine.Engine. All containers go in one call, which works on them side by side; a network can
-// only go after them. What cannot be removed does not keep the rest from being removed.
+// Remove is part of engine.Engine. All containers go in one call, which works on them side by side. What cannot be
+// removed does not keep the rest from being removed.
 func (d *Driver) Remove(ctx context.Context, inv engine.Inventory) error {
 	var ids []string
 	for _, c := range inv.Containers {
 		ids = append(ids, firstOf(c.ID, c.Name))
 	}
-	problems := []error{d.removeContainers(ctx, ids)}
-	failpoint.Hit("containers-removed")
-	problems = append(problems, each(inv.Networks, func(n engine.Network) error {
-		return d.removeNetwork(ctx, firstOf(n.Name, n.ID))
-	})...)
-	return errors.Join(problems...)
+	removeContainers := func() error {
+		err := d.removeContainers(ctx, ids)
+		failpoint.Hit("containers-removed")
+		return err
+	}
+	removeNetworks := func() error {
+		return errors.Join(each(inv.Networks, func(n engine.Network) error {
+			return d.removeNetwork(ctx, firstOf(n.Name, n.ID))
+		})...)
+	}
+	if !d.diff.cutOffFirst || len(ids) == 0 || len(inv.Networks) != 1 {
+		return errors.Join(removeContainers(), removeNetworks())
+	}
+	d.disconnect(ctx, firstOf(inv.Networks[0].Name, inv.Networks[0].ID), ids)
+	return errors.Join(each([]func() error{removeContainers, removeNetworks}, func(remove func() error) error { return remove() })...)
 }
 
 func firstOf(a, b string) string {
@@ -105,10 +114,14 @@ func (d *Driver) removeNetwork(ctx context.Context, name string) error {
 // disconnectAll cuts every container off a network. What fails shows in the next try to remove it.
 func (d *Driver) disconnectAll(ctx context.Context, network string) {
 	answer, err := d.output(ctx, "ps", "-a", "--no-trunc", "--filter", "network="+network, "--format", "{{.ID}}")
-	if err != nil {
-		return
+	if err == nil {
+		d.disconnect(ctx, network, strings.Fields(string(answer)))
 	}
-	each(strings.Fields(string(answer)), func(id string) error {
+}
+
+// disconnect cuts containers off a network, if they are on it.
+func (d *Driver) disconnect(ctx context.Context, network string, ids []string) {
+	each(ids, func(id string) error {
 		_, err := d.output(ctx, "network", "disconnect", "-f", network, id)
 		return err
 	})
