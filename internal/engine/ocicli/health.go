@@ -192,11 +192,18 @@ func (m *member) probe(ctx context.Context, d *Driver) error {
 		m.passed = true
 	case !errors.As(err, &failed) || failed.ExitCode != 1:
 		return err // the next look shows what it is
-	case now.Sub(m.start) >= check.StartPeriod && now.Sub(m.counted) >= check.interval():
-		m.failures++
-		m.counted = now
+	default:
+		m.failed(now, check)
 	}
 	return nil
+}
+
+// failed counts a failure, if it is one that counts.
+func (w *watch) failed(now time.Time, check *healthcheck) {
+	if now.Sub(w.start) >= check.StartPeriod && now.Sub(w.counted) >= check.interval() {
+		w.failures++
+		w.counted = now
+	}
 }
 
 // interval and retries know Docker's defaults.

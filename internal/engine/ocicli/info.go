@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // infoReader asks an engine who it is.
@@ -75,8 +76,13 @@ func readDockerInfo(answer []byte) (engine.Info, error) {
 	if err := json.Unmarshal(answer, &said); err != nil {
 		return engine.Info{}, fmt.Errorf("reading its answer: %w", err)
 	}
-	if len(said.ServerErrors) > 0 || said.ServerVersion == "" {
-		return engine.Info{}, fmt.Errorf("%w: %s", engine.ErrUnavailable, strings.Join(said.ServerErrors, "; "))
+	if trouble := strings.Join(said.ServerErrors, "; "); trouble != "" {
+		c := docker().means(trouble).consequence()
+		return engine.Info{}, verdict.New(verdict.Infrastructure, c.hint, "%w: %s", engine.ErrUnavailable, trouble)
+	}
+	if said.ServerVersion == "" {
+		return engine.Info{}, verdict.New(verdict.Configuration, "if docker is Podman's stand-in here (podman-docker), set engine to podman",
+			"%w: it names no version of a server", engine.ErrUnavailable)
 	}
 	info := engine.Info{
 		ClientVersion: said.ClientInfo.Version,
