@@ -9,6 +9,7 @@ func commands(p *Process) []*cobra.Command {
 		newHookCmd(p),
 		newDoctorCmd(p),
 		newGCCmd(p),
+		newReplayCmd(p),
 		newConfigCmd(p),
 		newVersionCmd(p),
 	}
