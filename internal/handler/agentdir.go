@@ -194,6 +194,9 @@ func (h *Handler) claim(ctx context.Context, c *agent.Client, gone func() error)
 	case cause := <-watched:
 		return hello, cause
 	default:
+		if errors.Is(err, agent.ErrRefused) {
+			return hello, refusedVerdict(err)
+		}
 		return hello, verdict.New(verdict.Infrastructure,
 			"the work folder must be on a file system that allows programs and sockets; `gantry doctor` checks it",
 			"the agent in the container does not answer: %w", err)

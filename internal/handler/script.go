@@ -43,9 +43,15 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 				return hook.Result{}, cause
 			}
 			failpoint.Hit("full-script-lost")
+			if h.signalled() || len(lost.Signals) > 0 {
+				return hook.Result{}, verdict.New(verdict.Workflow, "the agent ends a step that nobody waits for",
+					"the step was cancelled while the agent in the job container did not answer")
+			}
 			offset = lost.Offset
 			resume = resume || offset > 0
-		case errors.Is(err, agent.ErrForgotten), errors.Is(err, agent.ErrRefused):
+		case errors.Is(err, agent.ErrRefused):
+			return hook.Result{}, refusedVerdict(err)
+		case errors.Is(err, agent.ErrForgotten):
 			return hook.Result{}, h.forgotten(ctx, rec)
 		case lost != nil:
 			return hook.Result{}, verdict.New(verdict.Infrastructure, "the container runs, but its first process does not answer: is it paused?",
@@ -55,6 +61,24 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 		default:
 			return hook.Result{ExitCode: exit.Code}, scriptstep.Verdict(step, exit)
 		}
+	}
+}
+
+// refusedVerdict explains an agent, or what is in its place, that is not the one which prepare_job took into
+// possession.
+func refusedVerdict(err error) error {
+	return verdict.New(verdict.Workflow,
+		"has a step changed what is in /.gantry of its container, or somebody the .gantry folder in _work/_temp? run the job again",
+		"the agent's socket is not what was left there: %w", err)
+}
+
+// signalled tells whether a signal has come that no step has got.
+func (h *Handler) signalled() bool {
+	select {
+	case <-h.Signals:
+		return true
+	default:
+		return false
 	}
 }
 
