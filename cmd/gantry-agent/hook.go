@@ -42,11 +42,7 @@ func runHook(args []string) int {
 	failpoint.Hit("fast-answered")
 	var lost *agent.LostError
 	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) || errors.Is(err, agent.ErrRefused) {
-		offset := int64(0)
-		if lost != nil {
-			offset = lost.Offset
-		}
-		return execFull(text, append(args, "--resume="+h.step.ID+":"+strconv.FormatInt(offset, 10)))
+		return execFull(text, append(args, h.handOver(lost)...))
 	}
 	if err == nil && code != 0 {
 		err = scriptstep.Verdict(h.step, h.exit)
@@ -93,6 +89,27 @@ func (f *fast) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, _ j
 	exit, err := r.Run(ctx, f.step, false, 0)
 	f.exit = exit
 	return hook.Result{ExitCode: exit.Code}, err
+}
+
+// handOver tells the full program how far the step has come, and of the latest signal: it would be lost otherwise.
+func (f *fast) handOver(lost *agent.LostError) []string {
+	offset, signal := int64(0), 0
+	if lost != nil {
+		offset = lost.Offset
+		for _, sig := range lost.Signals {
+			signal = int(sig)
+		}
+	}
+	select {
+	case sig := <-f.signals:
+		signal = int(sig.(syscall.Signal)) // Notify sends no others
+	default:
+	}
+	args := []string{"--resume=" + f.step.ID + ":" + strconv.FormatInt(offset, 10)}
+	if signal != 0 {
+		args = append(args, "--signal="+strconv.Itoa(signal))
+	}
+	return args
 }
 
 var errNotFast = errors.New("this command belongs to the full program")

@@ -37,7 +37,9 @@ var (
 type LostError struct {
 	ID     string
 	Offset int64 // bytes of output that have been delivered
-	Err    error // of the last try
+	// Signals have been sent, and may have been lost with the connection.
+	Signals []syscall.Signal
+	Err     error // of the last try
 }
 
 func (e *LostError) Error() string {
@@ -176,7 +178,7 @@ func (s *session) run(ctx context.Context, signals <-chan os.Signal) (Exit, erro
 			since, delay = time.Now(), retryFirst
 		}
 		if time.Since(since) > s.client.GiveUp {
-			return Exit{}, &LostError{ID: s.step.ID, Offset: s.offset, Err: err}
+			return Exit{}, &LostError{ID: s.step.ID, Offset: s.offset, Signals: s.sent, Err: err}
 		}
 		if err := sleep(ctx, delay); err != nil {
 			return Exit{}, err

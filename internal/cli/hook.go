@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ import (
 
 func newHookCmd(p *Process) *cobra.Command {
 	var resume string
+	var signal int
 	cmd := &cobra.Command{
 		Use:   "hook",
 		Short: "Do one command of the runner (started by hook.sh)",
@@ -33,6 +35,9 @@ response file. The runner starts it through hook.sh; there is no need to start i
 Exit status: 0 done, the step's own status when a step fails, 1 when gantry could not do its work.`,
 		Args: onlyFlags,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := again(signal); err != nil {
+				return err
+			}
 			code, err := runHook(cmd.Context(), p, cmd.Flag("config").Value.String(), resume)
 			if err != nil {
 				verdict.Print(p.Stderr, err)
@@ -44,8 +49,21 @@ Exit status: 0 done, the step's own status when a step fails, 1 when gantry coul
 		},
 	}
 	cmd.Flags().StringVar(&resume, "resume", "", "go on with a step: ID:OFFSET")
+	cmd.Flags().IntVar(&signal, "signal", 0, "a signal that came before this program")
 	_ = cmd.Flags().MarkHidden("resume") // fails only for a flag that does not exist
+	_ = cmd.Flags().MarkHidden("signal") // as above
 	return cmd
+}
+
+// again sends this process a signal that the program before it, in the same process, could not pass on.
+func again(signal int) error {
+	if signal == 0 {
+		return nil
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.Signal(signal)); err != nil {
+		return verdict.New(verdict.Bug, "", "reading --signal %d: %w", signal, err)
+	}
+	return nil
 }
 
 // runHook does one command. A code that is not 0 comes with an error that explains it.
