@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"github.com/gantry-ci/gantry/internal/safefs"
@@ -41,7 +40,7 @@ func SocketDialer(base, rel string) Dialer {
 		}
 		defer socket.Close()
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", opened(socket))
+		return d.DialContext(ctx, "unix", safefs.Opened(socket))
 	}
 }
 
@@ -64,7 +63,7 @@ func openSocket(base, rel string) (*os.File, *syscall.Stat_t, error) {
 	if err := ownFolder(outer); err != nil {
 		return nil, nil, err
 	}
-	socket, err := safefs.OpenPath(opened(outer), filepath.Join(SharedDir, SocketName))
+	socket, err := safefs.OpenPath(safefs.Opened(outer), filepath.Join(SharedDir, SocketName))
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the agent's socket: %w", err)
 	}
@@ -78,9 +77,6 @@ func openSocket(base, rel string) (*os.File, *syscall.Stat_t, error) {
 	}
 	return socket, sys, nil
 }
-
-// opened is a path of what a handle stands for, wherever that lies by now.
-func opened(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // ownFolder refuses a folder that is not ours, or that others can write to.
 func ownFolder(dir *os.File) error {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -130,12 +128,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 	spec.Name = h.name(id, roleStep)
 	spec.Env = map[string]string{} // the step's own goes through the agent
 	spec.Entrypoint, spec.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve", "--once"}
-	root, err := os.OpenRoot(h.Runner.Work)
-	if err != nil {
-		return spec, fmt.Errorf("opening the work folder: %w", err)
-	}
-	defer root.Close()
-	return spec, makeSources(root, h.Runner.Work, spec.Mounts)
+	return spec, h.makeSources(args.SystemMountVolumes, spec.Mounts)
 }
 
 // containerStep is one run of a container action.

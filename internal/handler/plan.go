@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -302,24 +301,6 @@ func unique(names ...string) []string {
 		}
 	}
 	return all
-}
-
-// makeSources makes missing folders below the work folder that are to be mounted; engines differ in whether they
-// would. Sources elsewhere are the engine's or the user's business.
-func makeSources(root *os.Root, work string, mounts []engine.Mount) error {
-	for _, m := range mounts {
-		rel, err := filepath.Rel(work, m.Source)
-		if err != nil || !filepath.IsLocal(rel) || rel == "." {
-			continue
-		}
-		if _, err := root.Lstat(rel); err == nil {
-			continue
-		}
-		if err := root.MkdirAll(rel, 0o755); err != nil {
-			return spaceVerdict(fmt.Errorf("making the folder %s for %s: %w", m.Source, m.Target, err))
-		}
-	}
-	return nil
 }
 
 // orNone bounds a context's work; 0 is no bound.

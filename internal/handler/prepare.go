@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -43,13 +42,13 @@ func (h *Handler) PrepareJob(ctx context.Context, args *hook.PrepareJobArgs) (ho
 	}
 	failpoint.Hit("prepare-agent-folder")
 	if err == nil {
-		err = h.makeAllSources(spec)
+		err = h.makeAllSources(args, spec)
 	}
 	if err == nil {
 		err = ph.do("remove leftovers of earlier jobs", func() error { return h.removeLeftovers(ctx, dir.rel) })
 	}
 	if err == nil {
-		err = h.checkSources(args)
+		err = h.makeAllSources(args, spec) // once more: nothing of an earlier job runs now
 	}
 	if err != nil {
 		return hook.Result{}, err
@@ -151,26 +150,12 @@ func (h *Handler) stepsNeedFull() bool {
 	return c.TraceDir != "" || c.RecordDir != "" || c.Overrides[string(hook.RunScriptStep)] != ""
 }
 
-// checkSources refuses folders that an earlier job has replaced by links. Nothing of a job runs now.
-func (h *Handler) checkSources(args *hook.PrepareJobArgs) error {
+// makeAllSources makes the folders that the job container mounts, and refuses those that links lead to.
+func (h *Handler) makeAllSources(args *hook.PrepareJobArgs, spec engine.JobSpec) error {
 	if args.Container == nil {
 		return nil
 	}
-	sources, err := h.openSources(args.Container.SystemMountVolumes)
-	closeSources(sources)
-	return err
-}
-
-func (h *Handler) makeAllSources(spec engine.JobSpec) error {
-	if spec.Container == nil {
-		return nil
-	}
-	root, err := os.OpenRoot(h.Runner.Work)
-	if err != nil {
-		return fmt.Errorf("opening the work folder: %w", err)
-	}
-	defer root.Close()
-	return makeSources(root, h.Runner.Work, spec.Container.Mounts)
+	return h.makeSources(args.Container.SystemMountVolumes, spec.Container.Mounts)
 }
 
 // takeAgent claims the job container's agent and opens files for its user.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -69,6 +70,43 @@ func sourceVerdict(err error, v hook.MountVolume) error {
 	}
 	return verdict.New(verdict.Workflow, "a step of this or of an earlier job has put the link there; remove it from the runner's machine",
 		"refused to mount %s at %s: a symbolic link is in its place, or above it", v.SourceVolumePath, v.TargetVolumePath)
+}
+
+// makeSources makes missing folders below the work folder that are to be mounted; engines differ in whether they
+// would. Those that the runner wants mounted may not lie behind a link. Sources elsewhere are the engine's or the
+// user's business.
+func (h *Handler) makeSources(volumes []hook.MountVolume, mounts []engine.Mount) error {
+	sources, err := h.openSources(volumes)
+	if err != nil {
+		return err
+	}
+	closeSources(sources)
+	root, err := os.OpenRoot(h.Runner.Work)
+	if err != nil {
+		return fmt.Errorf("opening the work folder: %w", err)
+	}
+	defer root.Close()
+	for _, m := range mounts {
+		rel, below := safefs.Rel(h.Runner.Work, m.Source)
+		if !below || rel == "." {
+			continue
+		}
+		if _, err := root.Lstat(rel); err == nil {
+			continue
+		}
+		if err := root.MkdirAll(rel, 0o755); err != nil {
+			return makeVerdict(err, m)
+		}
+	}
+	return nil
+}
+
+func makeVerdict(err error, m engine.Mount) error {
+	if isNoSpace(err) {
+		return spaceVerdict(fmt.Errorf("making the folder %s for %s: %w", m.Source, m.Target, err))
+	}
+	return verdict.New(verdict.Infrastructure, "may the runner's user write there, and is there a symbolic link or a file on the way?",
+		"making the folder %s for %s: %w", m.Source, m.Target, err)
 }
 
 func closeSources(all []source) {

@@ -6,16 +6,21 @@
 package safefs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
 // oPath is O_PATH, which package syscall does not name.
 const oPath = 0x200000
+
+// ErrKind: what lies there is neither a regular file nor a folder.
+var ErrKind = errors.New("not a regular file or folder")
 
 // Rel says what path is below base: "." for base itself. ok is false if path does not lie below it.
 func Rel(base, path string) (rel string, ok bool) {
@@ -47,6 +52,9 @@ func OpenPath(base, rel string) (*os.File, error) {
 	return OpenFile(base, rel, oPath, 0)
 }
 
+// Opened is a path of what an opened file stands for, whatever lies at its name by now.
+func Opened(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
 // Chmod sets the permission bits of a regular file or folder below base; links and special files are refused.
 func Chmod(base, rel string, perm fs.FileMode) error {
 	f, err := OpenFile(base, rel, os.O_RDONLY, 0)
@@ -59,7 +67,7 @@ func Chmod(base, rel string, perm fs.FileMode) error {
 		return err
 	}
 	if !st.Mode().IsRegular() && !st.IsDir() {
-		return fmt.Errorf("changing the mode of %s: not a regular file or folder", f.Name())
+		return fmt.Errorf("changing the mode of %s: %w", f.Name(), ErrKind)
 	}
 	return f.Chmod(perm)
 }

@@ -6,6 +6,7 @@ package scriptstep
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -188,15 +189,25 @@ func OpenFiles(rec *jobrecord.Record, step *agent.Step) error {
 	}
 	for _, name := range fileCommands() {
 		if err := openOne(rec, step.Env[name], 0o666); err != nil {
-			return fmt.Errorf("opening $%s for the container's user: %w", name, err)
+			return openVerdict("$"+name, err)
 		}
 	}
 	for _, arg := range step.Argv {
 		if err := openOne(rec, arg, 0o644); err != nil {
-			return fmt.Errorf("opening the step's script for the container's user: %w", err)
+			return openVerdict("the step's script", err)
 		}
 	}
 	return nil
+}
+
+// openVerdict explains a file that cannot be opened. The runner has just made it; only the job can have put something
+// else in its place.
+func openVerdict(what string, err error) error {
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, safefs.ErrKind) {
+		return verdict.New(verdict.Workflow, "a process that an earlier step left behind has put it there",
+			"refused to open %s for the container's user: a symbolic link or a special file is in its place, or above it (%w)", what, err)
+	}
+	return verdict.New(verdict.Infrastructure, "is the work folder the runner's own?", "opening %s for the container's user: %w", what, err)
 }
 
 // openOne sets the mode of a file that lies directly in _temp or in its file commands, named by container path.
