@@ -90,6 +90,9 @@ func TestOnlyTheSpoiltCheckSpeaks(t *testing.T) {
 		{"the variable of GitHub's page", "G203", doctor.Fail, func(_ *testing.T, s *doctor.Subject) {
 			s.Environ = append(s.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER=/opt/gantry/hook.sh")
 		}},
+		{"the settings of a copied runner", "G203", doctor.Fail, func(t *testing.T, s *doctor.Subject) {
+			s.Environ = append(s.Environ, "GANTRY_RUNNER_DIR="+t.TempDir())
+		}},
 		{"a hook that is not there", "G204", doctor.Fail, func(_ *testing.T, s *doctor.Subject) { s.Environ[0] += "x.sh" }},
 		{"a hook with another ending", "G204", doctor.Fail, func(_ *testing.T, s *doctor.Subject) {
 			s.Environ[0] = "ACTIONS_RUNNER_CONTAINER_HOOKS=" + filepath.Join(s.ProgramDir, "gantry")
@@ -129,6 +132,22 @@ func TestOnlyTheSpoiltCheckSpeaks(t *testing.T) {
 				t.Errorf("%+v, want %s", f, c.status)
 			}
 		})
+	}
+}
+
+func TestTheDocumentationHasEveryCheck(t *testing.T) {
+	page, err := os.ReadFile("../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := examine(t, machine(t))
+	for code := range found {
+		if !strings.Contains(string(page), "| "+code+" | ") {
+			t.Errorf("%s (%s) is not in docs/doctor.md", code, found[code].Title)
+		}
+	}
+	if rows := strings.Count(string(page), "\n| G"); rows != len(found) {
+		t.Errorf("docs/doctor.md has %d checks, the doctor %d", rows, len(found))
 	}
 }
 

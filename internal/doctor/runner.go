@@ -56,6 +56,10 @@ func checkVariable(_ context.Context, e *exam) Finding {
 		return fail(verdict.Configuration, fmt.Sprintf("write %s=true or remove the line; the hook's path belongs into %s", install.RequireVariable, install.HookVariable),
 			"%s is %q: it takes true or false (GitHub's page gives a path as its example)", install.RequireVariable, value)
 	}
+	if other := e.getenv(install.RunnerVariable); e.Runner != nil && other != "" && !sameFile(other, e.Runner.Dir) {
+		return fail(verdict.Configuration, next, "%s is %s, another folder than this runner's: was the runner copied? "+
+			"Both would take each other's containers for their own leftovers", install.RunnerVariable, other)
+	}
 	misspelt := e.getenv(install.MisspeltHookVariable)
 	switch hook := e.hookPath(); {
 	case hook == "" && misspelt != "":
@@ -72,6 +76,12 @@ func checkVariable(_ context.Context, e *exam) Finding {
 	default:
 		return ok("%s=%s", install.HookVariable, hook)
 	}
+}
+
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 func checkHookFile(_ context.Context, e *exam) Finding {

@@ -82,15 +82,17 @@ func (t *trial) make(e *exam) error {
 	if err != nil {
 		return err
 	}
-	t.runner, err = fakerunner.New(filepath.Join(t.dir, "runner"), filepath.Join(e.programDir(), "hook.sh"), t.environ(e))
+	// The folder's name becomes the runner's, from which its containers' label comes: it must be nobody else's.
+	root := filepath.Join(t.dir, "runner-"+id)
+	t.runner, err = fakerunner.New(root, filepath.Join(e.programDir(), "hook.sh"), t.environ(e, root))
 	return err
 }
 
 // environ is the environment of the runner's hook, but for what belongs to the runner that is examined, and rules
 // that are about other images than this one.
-func (t *trial) environ(e *exam) []string {
+func (t *trial) environ(e *exam, root string) []string {
 	env := append(append([]string{}, e.Environ...),
-		"GANTRY_RUNNER_DIR="+filepath.Join(t.dir, "runner"), "GANTRY_PULL=missing", "GANTRY_POLICY_REQUIRE_DIGEST=false")
+		"GANTRY_RUNNER_DIR="+root, "GANTRY_PULL=missing", "GANTRY_POLICY_REQUIRE_DIGEST=false")
 	if len(e.Config.Policy.Images) > 0 {
 		env = append(env, "GANTRY_POLICY_IMAGES=localhost/"+trialName)
 	}
