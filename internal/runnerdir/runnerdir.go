@@ -53,7 +53,11 @@ func Open(dir string) (*Runner, error) {
 }
 
 func looksLikeRunner(dir string) bool {
-	for _, name := range []string{"run.sh", "config.sh", ".runner", "bin/Runner.Listener"} {
+	return hasOne(dir, "run.sh", "config.sh", ".runner", "bin/Runner.Listener")
+}
+
+func hasOne(dir string, names ...string) bool {
+	for _, name := range names {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return true
 		}
@@ -84,15 +88,12 @@ func (r *Runner) readSettings() error {
 	return nil
 }
 
-// Find gives the first folder that is a runner's. An empty name is passed over.
+// Find gives the first folder that is a runner's, with signs that no other program's folder has. Empty names are
+// passed over.
 func Find(dirs ...string) (*Runner, error) {
 	for _, dir := range dirs {
-		if dir == "" {
-			continue
-		}
-		r, err := Open(dir)
-		if err == nil || !errors.Is(err, ErrNone) && !errors.Is(err, fs.ErrNotExist) {
-			return r, err
+		if dir != "" && hasOne(dir, ".runner", "bin/Runner.Listener") {
+			return Open(dir)
 		}
 	}
 	return nil, ErrNone

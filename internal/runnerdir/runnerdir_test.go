@@ -52,8 +52,9 @@ func TestARunnerThatIsNotConfiguredYet(t *testing.T) {
 
 func TestFindGoesUpward(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "run.sh"), "")
+	write(t, filepath.Join(dir, ".runner"), "{}")
 	below := filepath.Join(dir, "_work/repo/repo")
+	write(t, filepath.Join(below, "run.sh"), "") // some project's
 	r, err := runnerdir.Find(append([]string{"", filepath.Join(dir, "none")}, runnerdir.Above(below)...)...)
 	if err != nil || r.Dir != dir {
 		t.Errorf("%+v, %v", r, err)
