@@ -37,7 +37,9 @@ at its end and before the next one; this is for what a machine that crashed or a
 			if cmd.Flags().Changed("older-than") && !o.images {
 				return usagef("--older-than is for images: give --images too")
 			}
-			return runGC(cmd.Context(), p, o)
+			ctx, stop := p.interruptible(cmd.Context())
+			defer stop()
+			return runGC(ctx, p, o)
 		},
 	}
 	f := cmd.Flags()

@@ -57,7 +57,7 @@ with the state that the hook itself answers. Secrets were not recorded: *** stan
 	return cmd
 }
 
-func runReplay(ctx context.Context, p *Process, o replayOptions) (err error) {
+func runReplay(ctx context.Context, p *Process, o replayOptions) error {
 	if o.hook == "" {
 		return usagef("replay needs --hook PATH, the hook program to call")
 	}
@@ -73,7 +73,11 @@ func runReplay(ctx context.Context, p *Process, o replayOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, remove()) }()
+	defer func() {
+		if err := remove(); err != nil { // another hook may leave files of other users
+			fmt.Fprintf(p.Stderr, "gantry: the replay's folder stays: %v\n", err)
+		}
+	}()
 	node := o.node
 	if found, err := exec.LookPath(o.node); err == nil {
 		node = p.abs(found)
