@@ -123,6 +123,9 @@ func (c *Collector) files() ([]Item, error) {
 			busy[filepath.Clean(rec.Work)] = true
 			continue
 		}
+		if c.Now.Sub(rec.Created) < young && !c.All {
+			continue // it goes with its containers, and says where its folder lies
+		}
 		items = append(items, Item{"job record", rec.ID, rec.ID, rec.Created,
 			func(context.Context) error { return c.Store.Delete(rec.ID) }})
 	}
@@ -138,7 +141,7 @@ func (c *Collector) files() ([]Item, error) {
 	return items, nil
 }
 
-// young is how long something is spared that may belong to a job which is only starting.
+// young is how long something is spared that may belong to a job which is only starting, as handler.Leftovers does.
 const young = time.Minute
 
 // folders finds agents' folders in a work folder. Only real folders count: jobs can write where they lie.
