@@ -71,6 +71,9 @@ func New(opts Options) (*Driver, error) {
 			return nil, err
 		}
 		path = found
+	} else if _, err := exec.LookPath(path); err != nil {
+		return nil, verdict.New(verdict.Configuration, "correct engine_path (GANTRY_ENGINE_PATH), or leave it out: "+opts.Name+" is then looked for",
+			"%s, which is configured as the engine's program, cannot be run: %w", path, errors.Unwrap(err))
 	}
 	log := opts.Log
 	if log == nil {

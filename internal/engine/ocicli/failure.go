@@ -19,6 +19,7 @@ const (
 	forbidden
 	imageMissing
 	denied
+	distrusted
 	network
 	noSpace
 	portTaken
@@ -80,6 +81,9 @@ func (m meaning) consequence() consequence {
 	case denied:
 		return consequence{engine.ErrDenied, verdict.Workflow,
 			"check the image's name and its credentials (username and password) in the workflow, or log in on the runner's machine"}
+	case distrusted:
+		return consequence{nil, verdict.Infrastructure,
+			"let the engine trust the registry's certificate, or name the registry as insecure in the engine's configuration"}
 	case network:
 		return consequence{nil, verdict.Infrastructure, "check the network, the proxy settings and the registry's state"}
 	case noSpace:
@@ -94,9 +98,9 @@ func (m meaning) consequence() consequence {
 		return consequence{engine.ErrCommand, verdict.Workflow,
 			"check the image's entry point and command, and that the image is for this machine's architecture"}
 	case gone:
-		return consequence{engine.ErrNotFound, verdict.Infrastructure, ""}
+		return consequence{engine.ErrNotFound, verdict.Infrastructure, "has somebody or something on this machine removed it?"}
 	}
-	return consequence{nil, verdict.Infrastructure, ""}
+	return consequence{nil, verdict.Infrastructure, "try the command by hand as the runner's user; `gantry doctor` looks at the engine"}
 }
 
 // failure makes the error for a call that ended with err and said output.
