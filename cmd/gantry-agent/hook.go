@@ -16,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/hangup"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/memfd"
 	"github.com/gantry-ci/gantry/internal/responsefile"
@@ -37,6 +38,7 @@ func runHook(args []string) int {
 	failpoint.Hit("fast-record")
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go hangup.Terminate(syscall.Stdout)
 	h := &fast{record: rec, signals: signals}
 	code, err := hook.Serve(context.Background(), hook.ServeOptions{Input: step, OpenResponse: responsefile.Opener(rec.Work)}, h)
 	failpoint.Hit("fast-answered")

@@ -17,6 +17,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/ocicli"
 	"github.com/gantry-ci/gantry/internal/handler"
+	"github.com/gantry-ci/gantry/internal/hangup"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/memfd"
 	"github.com/gantry-ci/gantry/internal/responsefile"
@@ -37,6 +38,9 @@ Exit status: 0 done, the step's own status when a step fails, 1 when gantry coul
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := again(signal); err != nil {
 				return err
+			}
+			if out, ok := p.Stdout.(*os.File); ok {
+				go hangup.Terminate(int(out.Fd()))
 			}
 			code, err := runHook(cmd.Context(), p, cmd.Flag("config").Value.String(), resume)
 			if err != nil {
