@@ -24,7 +24,10 @@ type engine struct {
 // findEngine looks for an engine, and installs Podman if there is none.
 func (d *demo) findEngine(ctx context.Context, name string) (*engine, error) {
 	found, reasons := search(ctx, name)
-	if missing := missingPackages(found == nil && name != "docker"); len(missing) > 0 {
+	if found == nil && name == "docker" {
+		return nil, fmt.Errorf("docker does not answer: %w", errors.Join(reasons...))
+	}
+	if missing := missingPackages(found == nil); len(missing) > 0 {
 		for _, reason := range reasons {
 			d.log.say("%v", reason)
 		}
