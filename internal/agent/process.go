@@ -11,12 +11,9 @@ import (
 
 var errClosed = errors.New("closed")
 
-// How long output is awaited after the step's own process has ended, when others still hold the pipe: until it
-// has been quiet for quietAfterExit, at most capAfterExit.
-const (
-	quietAfterExit = 100 * time.Millisecond
-	capAfterExit   = 400 * time.Millisecond
-)
+// graceAfterExit is how long output is awaited after the step's own process has ended, when others still hold the
+// pipe: a `tee` that the shell does not wait for, or a server that was left in the background.
+const graceAfterExit = 400 * time.Millisecond
 
 // pipeSize is asked for the output pipe; the kernel may refuse, then it is 64 KiB.
 const pipeSize = 256 << 10
@@ -93,7 +90,7 @@ func (p *process) close() {
 // pump copies the step's output into b until the pipe is closed, or for a while after exited.
 func (p *process) pump(b *buffer, exited <-chan struct{}) {
 	buf := make([]byte, outputChunk)
-	var last time.Time // when to stop for good; zero while the step runs
+	graced := false // the step has ended, and the pipe is read for a last while
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -109,12 +106,10 @@ func (p *process) pump(b *buffer, exited <-chan struct{}) {
 			return
 		}
 		switch {
-		case err == nil && last.IsZero():
 		case err == nil:
-			p.output.SetReadDeadline(earlier(time.Now().Add(quietAfterExit), last))
-		case errors.Is(err, os.ErrDeadlineExceeded) && last.IsZero():
-			last = time.Now().Add(capAfterExit)
-			p.output.SetReadDeadline(time.Now().Add(quietAfterExit))
+		case errors.Is(err, os.ErrDeadlineExceeded) && !graced:
+			graced = true
+			p.output.SetReadDeadline(time.Now().Add(graceAfterExit))
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			p.sweep(b)
 			return
@@ -149,11 +144,4 @@ func (p *process) discard() {
 			return
 		}
 	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
