@@ -17,8 +17,6 @@ type differences struct {
 	// cutOffFirst: it pays to take containers off their network before they are removed. Docker spends most of both
 	// removals, the containers' and the network's, waiting for the kernel; this way the two go side by side.
 	cutOffFirst bool
-	// createFirst: a container can be created while its network is not there yet; it must be at the start.
-	createFirst bool
 	// probesHealth: health checks run only when somebody asks for it (or systemd does, which may not be there).
 	probesHealth bool
 	// mountRelabels: --mount understands relabel=shared|private; -v always understands z and Z.
@@ -66,7 +64,6 @@ func docker() *differences {
 		pingArgs:      []string{"version", "--format", "{{.Server.Version}}"},
 		removeArgs:    []string{"rm", "-f", "-v"},
 		cutOffFirst:   true,
-		createFirst:   true,
 		speaks:        "docker: ",
 		plainNetworks: []string{"host", "none", "bridge", "default", "container:"},
 		steering: []string{
