@@ -25,6 +25,8 @@ func (e *Engine) StartJob(ctx context.Context, spec engine.JobSpec, log io.Write
 	if spec.Network.Create {
 		e.addNetwork(spec)
 		job.Phases = append(job.Phases, phase("network"))
+	} else if !e.hasNetwork(spec.Network.Name) {
+		return job, verdict.New(verdict.Configuration, "make it", "network %s not found", spec.Network.Name)
 	}
 	var made []*container
 	if spec.Container != nil {
@@ -55,6 +57,13 @@ func (e *Engine) addNetwork(spec engine.JobSpec) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.networks[spec.Network.Name] = engine.Network{ID: newID(), Name: spec.Network.Name, Labels: spec.Labels, Created: time.Now()}
+}
+
+func (e *Engine) hasNetwork(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, made := e.networks[name]
+	return made || slices.Contains([]string{"host", "none", "bridge"}, name)
 }
 
 // join fetches a container's image and starts the container on the job's network.

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine, fx Fixture) {
 		{"a job's containers run and are found by their labels", checkJob},
 		{"a job may have services only", checkServicesOnly},
 		{"a job may use a network that is there", checkExistingNetwork},
+		{"a network that is not there is the configuration's mistake", checkMissingNetwork},
 		{"the environment arrives as it is", checkEnvironment},
 		{"the entry point and the arguments arrive as they are", checkArguments},
 		{"two jobs start at once", checkTwoJobs},

@@ -114,6 +114,15 @@ func checkExistingNetwork(v *env) {
 	}
 }
 
+func checkMissingNetwork(v *env) {
+	spec := v.job(nil, v.shell("db", "echo db"))
+	spec.Network = engine.NetworkSpec{Name: "gantry-no-such-network"}
+	_, err := v.StartJob(v.Context(), spec, &v.log)
+	if err == nil || verdict.Of(err).Whose != verdict.Configuration || !strings.Contains(err.Error(), spec.Network.Name) {
+		v.Errorf("error is %v, want one of the configuration's that names the network", err)
+	}
+}
+
 func checkEnvironment(v *env) {
 	env := map[string]string{
 		"PLAIN": "value", "EMPTY": "", "QUOTED": `it's "quoted" $HOME \n`, "LINES": "one\ntwo", "SPACES": "  a  ",

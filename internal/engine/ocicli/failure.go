@@ -97,6 +97,8 @@ func (m meaning) consequence() consequence {
 	case badCommand:
 		return consequence{engine.ErrCommand, verdict.Workflow,
 			"check the image's entry point and command, and that the image is for this machine's architecture"}
+	case networkMissing:
+		return consequence{nil, verdict.Configuration, "make the network with the engine, or correct its name in gantry.yaml or in the container's options"}
 	case gone:
 		return consequence{engine.ErrNotFound, verdict.Infrastructure, "has somebody or something on this machine removed it?"}
 	}
