@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "greeting=$1$PUNCTUATION $2" >> "$GITHUB_OUTPUT"
