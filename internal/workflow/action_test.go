@@ -126,6 +126,7 @@ func TestActionMistakes(t *testing.T) {
 		"composite, two ids":     "runs: {using: composite, steps: [{id: a, run: echo, shell: sh}, {id: A, run: echo, shell: sh}]}",
 		"composite, bad id":      "runs: {using: composite, steps: [{id: 1a, run: echo, shell: sh}]}",
 		"composite, background":  "runs: {using: composite, steps: [{run: echo, shell: sh, background: true}]}",
+		"composite, timeout":     "runs: {using: composite, steps: [{run: echo, shell: sh, timeout-minutes: 1}]}",
 		"composite, waiting":     "runs: {using: composite, steps: [{wait-all: }]}",
 		"composite, unknown key": "runs: {using: composite, steps: [{run: echo, shell: sh, with: {a: b}}]}",
 		"composite, secrets":     "runs: {using: composite, steps: [{run: 'echo ${{ secrets.X }}', shell: sh}]}",

@@ -13,4 +13,7 @@
 // GitHub has added since: entrypoint and command of services, and steps in the background (background, wait,
 // wait-all, cancel, parallel). Scalars have the values that GitHub gives them, by the core schema of YAML 1.2:
 // python: 3.10 is the number 3.1.
+//
+// Not supported, each with a finding: workflows of other repositories, expressions in keys (${{ insert }}), and
+// expressions in place of the lists of ports and volumes.
 package workflow

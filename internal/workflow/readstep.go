@@ -176,6 +176,8 @@ func (r *reader) checkStep(step *Step, f stepFields, kind string, where stepPlac
 			if where != jobSteps {
 				r.wrong(key, "background can only be in steps of a job, not inside of a composite action or of parallel")
 			}
+		case key.Value == "timeout-minutes" && where == compositeSteps:
+			r.wrong(key, "steps of a composite action have no timeout-minutes")
 		}
 	}
 }
