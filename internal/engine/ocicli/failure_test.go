@@ -102,6 +102,7 @@ func TestMeanings(t *testing.T) {
 		{"podman", "Error: \"CAP_FOO\": unknown capability", badOption},
 		{"podman", "Error: --network-alias can only be set when the network mode is bridge: invalid argument", badOption},
 		{"podman", "Error: stat /dev/nope: no such file or directory", badOption},
+		{"podman", "Error: statfs /no/such: no such file or directory", badOption},
 		{"podman", "Error: runc: runc create failed: unable to start container process: exec: \"/nope\": stat /nope: no such file or directory: OCI runtime attempted to invoke a command that was not found", badCommand},
 		{"podman", "Error: runc: runc create failed: exec: \"/etc/passwd\": permission denied: OCI permission denied", badCommand},
 		{"podman", "Error: exec /agent: Exec format error", badCommand},

@@ -16,7 +16,7 @@ import (
 // unhealthy. One call an interval looks at all of them.
 func (r *jobRun) awaitHealth(ctx context.Context) error {
 	start := time.Now()
-	limited, cancel := within(ctx, r.spec.Timeouts.Health)
+	limited, cancel := within(ctx, r.spec.Timeouts.Health, "timeouts.health")
 	defer cancel()
 	for {
 		if err := r.look(limited); err != nil {

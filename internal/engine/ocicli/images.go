@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // imageInspected is what both programs say of an image.
@@ -58,7 +59,7 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	if d.diff.buildFileIsList {
 		file = csvLine(file)
 	}
-	ctx, cancel := within(ctx, spec.Timeout)
+	ctx, cancel := within(ctx, spec.Timeout, "timeouts.build")
 	defer cancel()
 	args := []string{"build", "--rm", "--force-rm", "-t", spec.Tag}
 	for _, name := range sortedKeys(spec.Labels) {
@@ -71,7 +72,22 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	failpoint.Hit("build-started")
 	_, err := d.run(ctx, command{args: args, talk: log, mortal: true})
 	failpoint.Hit("build-ended")
-	return wrap(err, "building "+spec.Dockerfile)
+	return wrap(d.buildFailure(err), "building "+spec.Dockerfile)
+}
+
+// buildFailure is err of a build: what is no known trouble of the engine's is the Dockerfile's. What the build said is in
+// the log already, just above.
+func (d *Driver) buildFailure(err error) error {
+	var v *verdict.Error
+	var failed *CommandError
+	if !errors.As(err, &v) || !errors.As(err, &failed) {
+		return err
+	}
+	v.Output = ""
+	if failed.ExitCode > 0 && d.meaningOf(err) == unknown {
+		v.Whose, v.Hint = verdict.Workflow, "the output of the build above says which line of the Dockerfile it is"
+	}
+	return err
 }
 
 // Images is part of engine.Engine.
@@ -92,9 +108,21 @@ func (d *Driver) Images(ctx context.Context, labels map[string]string) ([]engine
 	}
 	var images []engine.Image
 	for _, i := range found {
+		if !carries(i.Config.Labels, labels) {
+			continue // Podman lists what carries any of them
+		}
 		images = append(images, engine.Image{ID: i.ID, Tags: i.RepoTags, Created: i.Created, Labels: i.Config.Labels})
 	}
 	return images, nil
+}
+
+func carries(has, wants map[string]string) bool {
+	for name, value := range wants {
+		if has[name] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // RemoveImages is part of engine.Engine. It removes by tag: an image with two tags cannot be removed by its ID
@@ -122,10 +150,19 @@ func (d *Driver) removeImage(ctx context.Context, id string) error {
 	return wrap(err, "removing image "+names[0])
 }
 
-// within bounds ctx; limit 0 is no bound. The error says how long it took.
-func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+// limitError says that something took longer than the configuration allows.
+type limitError struct {
+	limit time.Duration
+	key   string
+}
+
+func (e *limitError) Error() string { return fmt.Sprintf("not done after %s (%s)", e.limit, e.key) }
+func (e *limitError) Unwrap() error { return context.DeadlineExceeded }
+
+// within bounds ctx by what the key of the configuration says; limit 0 is no bound. The cause is a *limitError.
+func within(ctx context.Context, limit time.Duration, key string) (context.Context, context.CancelFunc) {
 	if limit <= 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s: %w", limit, context.DeadlineExceeded))
+	return context.WithTimeoutCause(ctx, limit, &limitError{limit, key})
 }

@@ -133,7 +133,7 @@ func (r *jobRun) fetchImages(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
-			ctx, cancel := within(ctx, r.spec.Timeouts.Pull)
+			ctx, cancel := within(ctx, r.spec.Timeouts.Pull, "timeouts.pull")
 			defer cancel()
 			start := time.Now()
 			if err := r.d.fetch(ctx, w, r.log); err != nil {
@@ -152,7 +152,7 @@ func (r *jobRun) startMember(ctx context.Context, m *member) error {
 		return err
 	}
 	start := time.Now()
-	ctx, cancel := within(ctx, r.spec.Timeouts.Start)
+	ctx, cancel := within(ctx, r.spec.Timeouts.Start, "timeouts.start")
 	defer cancel()
 	file, remove, err := r.d.writeEnvFile(m.plan.env.file)
 	if err != nil {

@@ -51,6 +51,7 @@ func podmanPatterns() []pattern {
 		{"unknown capability", badOption},
 		{"--network-alias can only be set", badOption},
 		{"Error: stat /dev/", badOption},
+		{"Error: statfs /*no such file or directory", badOption},
 		{"OCI runtime attempted to invoke a command that was not found", badCommand},
 		{"image is in use by a container", inUse},
 		{"image used by", inUse},

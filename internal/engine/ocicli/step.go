@@ -62,7 +62,7 @@ func (d *Driver) stepImage(ctx context.Context, spec engine.ContainerSpec, log i
 			return imageInspected{}, err
 		}
 	}
-	pulling, cancel := within(ctx, spec.PullTimeout)
+	pulling, cancel := within(ctx, spec.PullTimeout, "timeouts.pull")
 	defer cancel()
 	if err := d.fetch(pulling, w, log); err != nil {
 		return imageInspected{}, err
