@@ -171,8 +171,8 @@ func environment(configured, requested map[string]string) map[string]string {
 	return env
 }
 
-// ports checks the mappings. In GitHub's documented example, whose form is an object, two containers publish the same
-// host port; there, the second gets a free one.
+// ports checks the mappings. In GitHub's documented examples, whose form is an object, all containers publish the same
+// host port; there, the second gets a free one, and so do steps, whose job has it already.
 func (p *planner) ports(pt part) ([]string, error) {
 	var all []string
 	for _, text := range pt.in.PortMappings {
@@ -181,7 +181,8 @@ func (p *planner) ports(pt part) ([]string, error) {
 			return nil, verdict.New(verdict.Workflow, `a port is "80", "8080:80", "8080:80/udp" or "127.0.0.1:8080:80"`,
 				"%s.ports of the %s: %w", pt.field, pt.title, err)
 		}
-		if other := p.publishes(port); other != "" && pt.in.PortsFromObject {
+		other := p.publishes(port)
+		if pt.in.PortsFromObject && (other != "" || pt.role == roleStep) {
 			port.Host = createopts.Range{}
 			p.h.logf("gantry: host port of %q is taken by another container of this job: the %s gets a free one", text, pt.title)
 		} else if other != "" {
