@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -45,6 +47,9 @@ func runHook(args []string) int {
 	var lost *agent.LostError
 	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) || errors.Is(err, agent.ErrRefused) {
 		return execFull(text, append(args, h.handOver(lost)...))
+	}
+	if len(h.exit.Survivors) > 0 && endSurvivors(text, h.exit.Survivors) {
+		h.exit.Survivors = nil
 	}
 	if err == nil && code != 0 {
 		err = scriptstep.Verdict(h.step, h.exit)
@@ -128,17 +133,40 @@ func (f *fast) CleanupJob(context.Context, json.RawMessage) (hook.Result, error)
 	return hook.Result{}, errNotFast
 }
 
+// endSurvivors has the full program end processes of the step that belong to another user. It says why it could not.
+func endSurvivors(text []byte, pids []int) bool {
+	var args []string
+	for _, pid := range pids {
+		args = append(args, strconv.Itoa(pid))
+	}
+	full, err := fullProgram()
+	if err != nil {
+		return false
+	}
+	cmd := exec.Command(full, append([]string{"end-processes"}, args...)...)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), os.Stderr
+	return cmd.Run() == nil
+}
+
+// fullProgram is the program beside this one.
+func fullProgram() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("finding the program: %w", err)
+	}
+	return filepath.Join(filepath.Dir(self), "gantry"), nil
+}
+
 // execFull replaces this process by the full program beside it, with the same standard input. The input holds
 // secrets: it goes through memory, never through a file.
 func execFull(text []byte, args []string) int {
-	self, err := os.Executable()
+	full, err := fullProgram()
 	if err != nil {
-		return report(fmt.Errorf("finding the program: %w", err))
+		return report(err)
 	}
 	if err := memfd.AsStdin(text); err != nil {
 		return report(err)
 	}
-	full := filepath.Join(filepath.Dir(self), "gantry")
 	failpoint.Hit("fast-leaving-to-full")
 	err = syscall.Exec(full, append([]string{"gantry", "hook"}, args...), os.Environ())
 	return report(fmt.Errorf("starting %s: %w (gantry and gantry-agent must lie in the same folder)", full, err))

@@ -36,6 +36,8 @@ func run(args []string) int {
 		return runServe(len(args) > 1 && args[1] == "--once")
 	case "supervise":
 		return report(agent.Supervise())
+	case "kill":
+		return report(agent.Kill(args[1:]))
 	case "restore":
 		return runRestore(args[1:])
 	case "probe":

@@ -3,9 +3,11 @@ package agent
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // descendants lists all processes below root, in no order. A process that appears meanwhile may be missing.
@@ -66,4 +68,33 @@ func signalTree(root int, sig syscall.Signal) (alive int, denied []int) {
 		}
 	}
 	return alive, denied
+}
+
+// Kill ends processes, named by pid, and waits until they are gone: the work of `gantry-agent kill`, which runs as
+// root where the agent does not.
+func Kill(pids []string) error {
+	for round := range killRounds {
+		left := ""
+		for _, text := range pids {
+			pid, err := strconv.Atoi(text)
+			if err != nil || pid <= 1 {
+				return fmt.Errorf("ending process %q: not a process of a step", text)
+			}
+			if _, alive := parentOf(pid); !alive {
+				continue
+			}
+			left = text
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("ending process %d: %w", pid, err)
+			}
+		}
+		if left == "" {
+			return nil
+		}
+		if round == killRounds-1 {
+			return fmt.Errorf("process %s does not end", left)
+		}
+		time.Sleep(killInterval)
+	}
+	return nil
 }

@@ -33,12 +33,13 @@ type run struct {
 	survivors []int         // what could not be killed
 	exited    chan struct{} // the step's own process has ended
 	gone      chan struct{} // the whole tree has ended
+	stuck     chan struct{} // the tree was killed as far as that was possible
 }
 
 func newRun(step *Step) *run {
 	return &run{
 		id: step.ID, step: step, out: newBuffer(), oom0: oomKills(),
-		exited: make(chan struct{}), gone: make(chan struct{}),
+		exited: make(chan struct{}), gone: make(chan struct{}), stuck: make(chan struct{}),
 	}
 }
 
@@ -65,7 +66,10 @@ func (r *run) follow() {
 	r.proc.pump(r.out, r.exited)
 	exit := <-last
 	if r.isCancelled() {
-		<-r.gone
+		select {
+		case <-r.gone:
+		case <-r.stuck:
+		}
 	}
 	r.finish(r.exitOf(exit))
 	go r.proc.discard()
@@ -89,6 +93,9 @@ func (r *run) watch(last chan<- supervisorExit) {
 			close(r.exited)
 		case frameError:
 			r.mu.Lock()
+			if r.survivors == nil {
+				close(r.stuck)
+			}
 			json.Unmarshal(payload, &r.survivors) // from our own supervisor
 			r.mu.Unlock()
 		}

@@ -7,6 +7,7 @@ func commands(p *Process) []*cobra.Command {
 	return []*cobra.Command{
 		newInstallCmd(p),
 		newHookCmd(p),
+		newEndProcessesCmd(p),
 		newDoctorCmd(p),
 		newGCCmd(p),
 		newReplayCmd(p),

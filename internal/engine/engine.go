@@ -31,6 +31,10 @@ type Engine interface {
 	// Inspect tells the state of one container. A container that does not exist gives ErrNotFound.
 	Inspect(ctx context.Context, id string) (Status, error)
 
+	// Exec runs a program in a running container as user (a name or number) and waits for its end. A status other
+	// than 0 is an error.
+	Exec(ctx context.Context, id, user string, argv ...string) error
+
 	// Logs writes the last n lines that the container printed (both streams) to w. A container that does not
 	// exist gives ErrNotFound.
 	Logs(ctx context.Context, id string, n int, w io.Writer) error

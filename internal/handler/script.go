@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
@@ -59,9 +60,39 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 		case err != nil:
 			return hook.Result{ExitCode: exit.Code}, err
 		default:
+			exit.Survivors = h.endSurvivors(ctx, rec, exit.Survivors)
 			return hook.Result{ExitCode: exit.Code}, scriptstep.Verdict(step, exit)
 		}
 	}
+}
+
+// endSurvivors kills processes of a cancelled step that the container's user may not signal, as root in the
+// container; `sudo` in a step makes such ones. It returns what is still there.
+func (h *Handler) endSurvivors(ctx context.Context, rec *jobrecord.Record, pids []int) []int {
+	if len(pids) == 0 {
+		return nil
+	}
+	argv := []string{agent.MountPoint + "/" + agent.BinaryName, "kill"}
+	for _, pid := range pids {
+		argv = append(argv, strconv.Itoa(pid))
+	}
+	if err := h.Engine.Exec(context.WithoutCancel(ctx), rec.Container.ID, "0", argv...); err != nil {
+		h.logf("gantry: %v", err)
+		return pids
+	}
+	return nil
+}
+
+// EndSurvivors does that for the job of a state, for the fast path.
+func (h *Handler) EndSurvivors(ctx context.Context, state json.RawMessage, pids []int) error {
+	rec, err := h.record(state)
+	if err != nil {
+		return err
+	}
+	if left := h.endSurvivors(ctx, rec, pids); len(left) > 0 {
+		return verdict.New(verdict.Infrastructure, "they end with the container", "processes %v of the step could not be ended", left)
+	}
+	return nil
 }
 
 // refusedVerdict explains an agent, or what is in its place, that is not the one which prepare_job took into

@@ -64,6 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine, fx Fixture) {
 		{"removal works twice, and around what is gone", checkRemove},
 		{"what does not exist is not found", checkNotFound},
 		{"the log's last lines", checkLogs},
+		{"a program runs in a container", checkExec},
 		{"images are built once, found and removed", checkBuild},
 		{"images in use stay", checkImageInUse},
 	} {
