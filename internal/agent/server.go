@@ -182,6 +182,8 @@ func (s *Server) dispatch(conn *net.UnixConn, in *bufio.Reader, req *request) {
 	switch {
 	case req.Protocol != protocol:
 		s.refuse(conn, refusedProtocol, fmt.Sprintf("the agent speaks version %d, the client %d", protocol, req.Protocol))
+	case !s.admit(req) && !s.claimed():
+		s.refuse(conn, refusedUnknown, "nobody has claimed this agent since it was started")
 	case !s.admit(req):
 		s.refuse(conn, refusedToken, "wrong token")
 	case req.Op == opClaim, req.Op == opHello:

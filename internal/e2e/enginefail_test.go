@@ -128,7 +128,7 @@ func TestMistakesInOptionsAndPortsAreShown(t *testing.T) {
 			words                       []string
 		}{
 			{name: "an unknown flag", options: "--cpus 1 --hea-cmd x",
-				words: []string{"    --cpus 1 --hea-cmd x\n", "             ^^^^^^^^^", "--health-cmd"}},
+				words: []string{"  --cpus 1 --hea-cmd x\n", "           ^^^^^^^^^", "--health-cmd"}},
 			{name: "a quote without end", options: `--cpus 1 --health-cmd "redis-cli ping`,
 				words: []string{"container.options", "^", "quote"}},
 			{name: "a flag without its value", options: "--cpus", words: []string{"^^^^^^", "--cpus"}},
@@ -145,10 +145,10 @@ func TestMistakesInOptionsAndPortsAreShown(t *testing.T) {
 					job.PortMappings = []string{c.port}
 				}
 				explains(t, r.Prepare(ctx(t), job), "workflow", c.words...)
-				if c.name != "a value that the engine refuses" {
-					nothingMade(t, e, r)
-				}
 			})
+			if c.name == "a port of no protocol" {
+				nothingMade(t, e, r) // by all those before; the engine's own opinion comes last
+			}
 		}
 	})
 }
@@ -229,6 +229,9 @@ func TestAWrongPasswordIsTriedOnce(t *testing.T) {
 			{"wrong", &hook.Registry{Username: reg.User, Password: "wr0ng-pass", ServerURL: reg.Addr}},
 			{"none", nil},
 		} {
+			if c.login == nil && e.Label != "docker" {
+				continue
+			}
 			for name, call := range pullOf(t, r, func(c2 *hook.Container) { c2.Image, c2.Registry = reg.Image, c.login }) {
 				t.Run(c.name+"/"+name, func(t *testing.T) {
 					res := within(t, 10*time.Second, call)

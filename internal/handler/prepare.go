@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -191,13 +192,23 @@ func (h *Handler) ended(ctx context.Context, id, title string) error {
 	case st.OOMKilled:
 		return verdict.New(verdict.Workflow, "raise --memory in container.options", "%s was killed because its memory was used up", title)
 	}
-	v := verdict.New(verdict.Infrastructure, "was the engine restarted, or the container stopped by hand?",
-		"%s has ended with status %d %s", title, st.ExitCode, st.Error)
+	v := verdict.New(verdict.Infrastructure, endedHint(st.ExitCode), "%s has ended with status %d", title, st.ExitCode)
+	if st.Error != "" {
+		v.Err = fmt.Errorf("%w: %s", v.Err, st.Error)
+	}
 	var logs strings.Builder
 	if h.Engine.Logs(context.WithoutCancel(ctx), id, 100, &logs) == nil {
 		v.Output = logs.String()
 	}
 	return v
+}
+
+// endedHint is the next step after a first process has ended that never ends by itself.
+func endedHint(status int) string {
+	if status == 128+int(syscall.SIGKILL) {
+		return "was the container killed by hand, or by the kernel because memory was used up (the engine cannot always tell)? or was the engine restarted?"
+	}
+	return "was the engine restarted, or the container stopped by hand?"
 }
 
 // sayNames tells under which names services are reached: the runner does not tell hooks how the workflow calls

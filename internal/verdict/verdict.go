@@ -48,18 +48,25 @@ func Of(err error) *Error {
 }
 
 // Print writes err as the last lines of a failed command: whose problem, the failing command, its output, a hint.
+// What others have said in it, such as a registry or a service, does not reach the runner as a workflow command.
 func Print(w io.Writer, err error) {
 	v := Of(err)
 	var b strings.Builder
-	fmt.Fprintf(&b, "gantry: %s: %v\n", v.Whose, err)
+	fmt.Fprintf(&b, "gantry: %s: %s\n", v.Whose, strings.ReplaceAll(err.Error(), "\n", "\n  | "))
 	if v.Command != "" {
 		fmt.Fprintf(&b, "  command: %s\n", v.Command)
 	}
 	if out := strings.TrimRight(v.Output, "\n"); out != "" {
-		fmt.Fprintf(&b, "  output:\n    %s\n", strings.ReplaceAll(out, "\n", "\n    "))
+		fmt.Fprintf(&b, "  output:\n    | %s\n", strings.ReplaceAll(out, "\n", "\n    | "))
 	}
 	if v.Hint != "" {
 		fmt.Fprintf(&b, "hint: %s\n", v.Hint)
 	}
-	io.WriteString(w, b.String())
+	io.WriteString(w, inert(b.String()))
+}
+
+// inert takes the meaning of commands from text whose lines begin with other characters already: the runner also obeys
+// "##[command]" in the middle of a line, and takes a carriage return for the end of one.
+func inert(text string) string {
+	return strings.NewReplacer("##[", "## [", "\r", " ").Replace(text)
 }

@@ -131,12 +131,19 @@ func (d *Driver) unhealthy(ctx context.Context, m *member, why string) error {
 func (d *Driver) withLog(ctx context.Context, m *member, how, hint string) error {
 	return &verdict.Error{
 		Whose:   verdict.Workflow,
-		Err:     fmt.Errorf("%s (%s) %s: %w", m.spec.Title, m.spec.Image, how, engine.ErrUnhealthy),
+		Err:     &unfit{fmt.Sprintf("%s (%s) %s", m.spec.Title, m.spec.Image, how)},
 		Command: typed(d.path, []string{"logs", "--tail", "100", m.spec.Name}),
 		Output:  d.lastLog(ctx, m.id),
 		Hint:    hint,
 	}
 }
+
+// unfit says why a container cannot be used. It is engine.ErrUnhealthy, in better words.
+type unfit struct{ text string }
+
+func (e *unfit) Error() string { return e.text }
+
+func (e *unfit) Unwrap() error { return engine.ErrUnhealthy }
 
 // lastCheck is what the last run of the health check printed.
 func (i *inspected) lastCheck() string {
