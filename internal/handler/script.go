@@ -118,7 +118,8 @@ func (h *Handler) forgotten(ctx context.Context, rec *jobrecord.Record) error {
 	if cause := h.ended(ctx, rec.Container.ID, "the job container"); cause != nil {
 		return cause
 	}
-	return verdict.New(verdict.Infrastructure, "what the step had been doing is lost", "the job container was restarted while the step ran")
+	return verdict.New(verdict.Infrastructure, "was the engine restarted, or the container by hand? what ran in it is lost, so the job has to be run again",
+		"the job container was restarted")
 }
 
 // record finds the job that a state names.
