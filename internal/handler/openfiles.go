@@ -20,8 +20,16 @@ import (
 //
 // Processes of earlier steps may change the folders meanwhile: no link is followed, wherever it is put.
 func openFolders(rec *jobrecord.Record, workspace string) error {
-	for _, dir := range []string{"_temp", "_temp/_runner_file_commands", "_temp/_github_home"} {
-		if err := openDir(rec.Work, dir); err != nil {
+	if err := openDir(rec.Work, ".", 0o111); err != nil {
+		return err
+	}
+	for _, dir := range []string{"_temp", "_temp/_runner_file_commands", "_temp/_github_home", "_tool"} {
+		if err := openDir(rec.Work, dir, 0o777); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"_actions", "_temp/_github_workflow"} {
+		if err := openClosed(rec.Work, dir); err != nil {
 			return err
 		}
 	}
@@ -31,18 +39,19 @@ func openFolders(rec *jobrecord.Record, workspace string) error {
 		return nil
 	}
 	if above := path.Dir(rel); above != "." {
-		if err := openDir(rec.Work, above); err != nil {
+		if err := openDir(rec.Work, above, 0o777); err != nil {
 			return err
 		}
 	}
-	return openTree(rec.Work, rel)
+	return openTree(rec.Work, rel, 0o666)
 }
 
-// openDir opens a folder, but not what is in it. What is not a folder, or behind a link, is left alone.
-func openDir(work, rel string) error {
+// openDir adds permission bits to a folder, but not to what is in it. What is not a folder, or behind a link, is left
+// alone.
+func openDir(work, rel string, bits fs.FileMode) error {
 	dir, err := safefs.OpenDir(work, rel)
 	if err == nil {
-		err = errors.Join(widen(dir), dir.Close())
+		err = errors.Join(widen(dir, bits), dir.Close())
 	}
 	if err != nil && !notThere(err) {
 		return fmt.Errorf("opening %s for the container's user: %w", rel, err)
@@ -50,24 +59,56 @@ func openDir(work, rel string) error {
 	return nil
 }
 
-// openTree adds read and write permission for everybody to a tree.
-func openTree(work, rel string) error {
+// openTree adds permission bits to a folder and all that is in it.
+func openTree(work, rel string, bits fs.FileMode) error {
 	dir, err := safefs.OpenDir(work, rel)
 	if err == nil {
-		err = errors.Join(widenTree(dir, 0), dir.Close())
+		err = errors.Join(widenTree(dir, bits, 0), dir.Close())
 	}
 	if err != nil && !notThere(err) {
-		return fmt.Errorf("opening the workspace for the container's user: %w", err)
+		return fmt.Errorf("opening %s for the container's user: %w", rel, err)
 	}
 	return nil
+}
+
+// openClosed lets everybody read a tree whose top or whose first entry is closed. Other trees are not walked: there
+// may be a hundred thousand files in them.
+func openClosed(work, rel string) error {
+	dir, err := safefs.OpenDir(work, rel)
+	if notThere(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening %s for the container's user: %w", rel, err)
+	}
+	names, err := namesIn(dir)
+	closed := isClosed(work, rel) || len(names) > 0 && isClosed(work, path.Join(rel, names[0]))
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return fmt.Errorf("opening %s for the container's user: %w", rel, err)
+	}
+	if !closed {
+		return nil
+	}
+	return openTree(work, rel, 0o444)
+}
+
+// isClosed says that other users cannot read a file or folder.
+func isClosed(work, rel string) bool {
+	f, err := safefs.OpenPath(work, rel)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	return err == nil && info.Mode().Perm()&0o004 == 0
 }
 
 // deepest is where a tree is not followed any more. Every level takes a file handle, and no one's sources lie so deep.
 const deepest = 200
 
 // widenTree widens an opened folder and all that is in it.
-func widenTree(dir *os.File, depth int) error {
-	if err := widen(dir); err != nil || depth > deepest {
+func widenTree(dir *os.File, bits fs.FileMode, depth int) error {
+	if err := widen(dir, bits); err != nil || depth > deepest {
 		return err
 	}
 	names, err := namesIn(dir)
@@ -86,9 +127,9 @@ func widenTree(dir *os.File, depth int) error {
 		switch {
 		case err != nil:
 		case info.IsDir():
-			err = widenTree(entry, depth+1)
+			err = widenTree(entry, bits, depth+1)
 		case info.Mode().IsRegular():
-			err = widen(entry)
+			err = widen(entry, bits)
 		}
 		if err := errors.Join(err, entry.Close()); err != nil {
 			return err
@@ -110,13 +151,13 @@ func namesIn(dir *os.File) ([]string, error) {
 	return names, errors.Join(err, readable.Close())
 }
 
-// widen lets everybody read and write an opened file, and run it or enter it if anybody can.
-func widen(f *os.File) error {
+// widen adds permission bits to an opened file, and those to run it or enter it if anybody can.
+func widen(f *os.File, bits fs.FileMode) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	mode := info.Mode().Perm() | 0o666
+	mode := info.Mode().Perm() | bits
 	if info.IsDir() || mode&0o111 != 0 {
 		mode |= 0o111
 	}
