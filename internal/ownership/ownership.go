@@ -1,5 +1,6 @@
 // Package ownership finds and mends files that containers left to other users in the runner's work folder.
-// Links are never followed. Standard library only: the agent restores from inside a container.
+// Links are never followed, and what else is mounted in the folder is left alone. Standard library only: the agent
+// restores from inside a container.
 package ownership
 
 import (
@@ -17,8 +18,19 @@ var errFound = errors.New("found")
 // Foreign says whether anything below dir belongs to another user than uid. A folder that cannot be read counts:
 // somebody else closed it.
 func Foreign(dir string, uid int) (bool, error) {
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	dir, err := filepath.EvalSymlinks(dir) // the work folder itself may be a link of the administrator's
+	if err != nil {
+		return false, fmt.Errorf("looking for files of other users: %w", err)
+	}
+	strange, err := strangers(dir)
+	if err != nil {
+		return false, err
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		rel, relErr := filepath.Rel(dir, path)
 		switch {
+		case relErr == nil && strange[rel]:
+			return skip(d)
 		case errors.Is(err, fs.ErrPermission):
 			return errFound
 		case errors.Is(err, fs.ErrNotExist):
@@ -47,6 +59,14 @@ func Foreign(dir string, uid int) (bool, error) {
 	return false, nil
 }
 
+// skip leaves out an entry with all that is in it.
+func skip(d fs.DirEntry) error {
+	if d != nil && d.IsDir() {
+		return fs.SkipDir
+	}
+	return nil
+}
+
 // Restore gives everything below dir that belongs to another user than uid to uid and gid, and returns how much
 // that was. It goes on after an error and returns them all. The caller must be root.
 func Restore(dir string, uid, gid int) (int, error) {
@@ -55,9 +75,16 @@ func Restore(dir string, uid, gid int) (int, error) {
 		return 0, fmt.Errorf("opening %s: %w", dir, err)
 	}
 	defer root.Close()
+	strange, err := strangers(dir)
+	if err != nil {
+		return 0, err
+	}
 	n := 0
 	var all []error
 	walkErr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if strange[path] {
+			return skip(d)
+		}
 		if err != nil {
 			all = append(all, err)
 			return nil
