@@ -29,6 +29,7 @@ const (
 	inUse
 	networkMissing
 	removing
+	passing // a race inside the engine: the same call works a moment later
 )
 
 // A pattern is a piece of a line that an engine prints when something is so; a star in it stands for anything.

@@ -111,6 +111,7 @@ func TestMeanings(t *testing.T) {
 		{"podman", "Error: image used by 82: image is in use by a container", inUse},
 		{"podman", "Error: \"nn\" has associated containers with it. Use -f to forcibly delete containers and pods: network is being used", inUse},
 		{"podman", "Error: unable to find network with name or ID nosuch: network not found", networkMissing},
+		{"podman", "Error: route ip+net: no such network interface", passing},
 		{"podman", "Error: writing blob: storing blob to file \"/var/tmp/x\": write: no space left on device", noSpace},
 	} {
 		if got := differencesOf(c.engine).means(c.said); got != c.want {

@@ -99,11 +99,8 @@ func (r *jobRun) makeNetwork(ctx context.Context) error {
 		for _, name := range sortedKeys(r.spec.Labels) {
 			args = append(args, "--label", name+"="+r.spec.Labels[name])
 		}
-		ctx, cancel := context.WithTimeout(ctx, quick)
-		defer cancel()
 		failpoint.Hit("network-creating")
-		_, err := r.d.run(ctx, command{args: append(args, r.spec.Network.Name), whole: true})
-		if err != nil {
+		if err := r.d.createNetwork(ctx, append(args, r.spec.Network.Name)); err != nil {
 			return wrap(err, "creating network "+r.spec.Network.Name)
 		}
 		failpoint.Hit("network-created")
@@ -111,6 +108,19 @@ func (r *jobRun) makeNetwork(ctx context.Context) error {
 	}
 	close(r.networkReady)
 	return nil
+}
+
+// createNetwork tries again where Podman stumbles over an interface that another network is just losing.
+func (d *Driver) createNetwork(ctx context.Context, args []string) error {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	const tries = 3
+	for try := 1; ; try++ {
+		_, err := d.run(ctx, command{args: args, whole: true})
+		if err == nil || d.meaningOf(err) != passing || try == tries || !sleep(ctx, 100*time.Millisecond) {
+			return err
+		}
+	}
 }
 
 // fetchImages pulls what must be pulled, and tells those who wait for each image.

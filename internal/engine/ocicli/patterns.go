@@ -57,6 +57,7 @@ func podmanPatterns() []pattern {
 		{"image used by", inUse},
 		{"has associated containers with it", inUse},
 		{"network is being used", inUse},
+		{"no such network interface", passing},
 	}, commonPatterns()...)
 }
 
