@@ -20,19 +20,26 @@ import (
 func asEveryUser(t *testing.T, test func(t *testing.T, e *testbed.Engine)) {
 	onEngines(t, test)
 	t.Run("docker-user", func(t *testing.T) {
-		e := *testbed.PodmanRootless(t) // for its user
-		docker := testbed.Docker(t)
-		e.Name, e.Label, e.Path = docker.Name, "docker-user", docker.Path
-		socket := "/tmp/gantry-docker-" + filepath.Base(os.Getenv(envBin)) + ".sock"
-		e.Env = append(append([]string{}, e.Env...), "DOCKER_HOST=unix://"+socket)
-		if os.Geteuid() != e.UID {
-			forward(t, socket, strings.TrimPrefix(variable(docker.Env, "DOCKER_HOST"), "unix://"))
-		}
-		if testbed.RunAs(t, &e, envBin+"="+os.Getenv(envBin)) {
+		e := dockerUser(t)
+		if testbed.RunAs(t, e, envBin+"="+os.Getenv(envBin)) {
 			return
 		}
-		test(t, &e)
+		test(t, e)
 	})
+}
+
+// dockerUser is Docker as an ordinary user has it.
+func dockerUser(t *testing.T) *testbed.Engine {
+	t.Helper()
+	e := *testbed.PodmanRootless(t) // for its user
+	docker := testbed.Docker(t)
+	e.Name, e.Label, e.Path = docker.Name, "docker-user", docker.Path
+	socket := "/tmp/gantry-docker-" + filepath.Base(os.Getenv(envBin)) + ".sock"
+	e.Env = append(append([]string{}, e.Env...), "DOCKER_HOST=unix://"+socket)
+	if os.Geteuid() != e.UID {
+		forward(t, socket, strings.TrimPrefix(variable(docker.Env, "DOCKER_HOST"), "unix://"))
+	}
+	return &e
 }
 
 func variable(env []string, name string) string {

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -16,6 +16,9 @@ import (
 	"github.com/gantry-ci/gantry/internal/ownership"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 )
+
+// restoreTimeout bounds what a job container may take to give files back. Its agent is in the job's hands.
+const restoreTimeout = 30 * time.Second
 
 // logLines is how much of a failed service's log is shown.
 const logLines = 100
@@ -32,11 +35,11 @@ func (h *Handler) CleanupJob(ctx context.Context, _ json.RawMessage) (hook.Resul
 	}
 	failpoint.Hit("cleanup-listed")
 	h.showFailed(ctx, inv)
-	restoreErr := h.restore(ctx, inv)
+	h.restoreInJobs(ctx)
 	failpoint.Hit("cleanup-restored")
-	err = parallel(func() error { return h.Engine.Remove(ctx, inv) }, func() error { return h.forget("") })
+	err = h.Engine.Remove(ctx, inv)
 	failpoint.Hit("cleanup-removed")
-	return hook.Result{}, errors.Join(err, restoreErr)
+	return hook.Result{}, errors.Join(err, h.forgetAll(ctx, inv, ""))
 }
 
 // removeLeftovers removes what earlier jobs of this runner left, except the agent folder of the job that is being
@@ -52,7 +55,17 @@ func (h *Handler) removeLeftovers(ctx context.Context, keep string) error {
 			return err
 		}
 	}
-	return h.forget(keep)
+	return h.forgetAll(ctx, inv, keep)
+}
+
+// forgetAll is forget, which other users' files can hinder: those are the runner's again then. A container that could
+// tamper with that is gone by now.
+func (h *Handler) forgetAll(ctx context.Context, inv engine.Inventory, keep string) error {
+	err := h.forget(keep)
+	if h.restoreInHelpers(ctx, inv) {
+		err = h.forget(keep)
+	}
+	return err
 }
 
 // forget deletes agent folders, except keep, and job records of this runner.
@@ -93,27 +106,45 @@ func (h *Handler) unhealthy(ctx context.Context, id string) bool {
 	return err == nil && st.Health == "unhealthy"
 }
 
-// restore gives files that containers left to other users back to the runner's user, who could not even delete
-// them. Only the engine can: the agent of the job container if it is root there, else a helper container.
-func (h *Handler) restore(ctx context.Context, inv engine.Inventory) error {
+// foreign says whether files in the work folder belong to other users than the runner's, who could not even delete
+// them: containers leave such files. Only the engine can mend that.
+func (h *Handler) foreign() bool {
 	if h.UID == 0 || !h.Config.RestoreOwnership || h.Runner.Work == "" {
-		return nil
+		return false
 	}
 	foreign, err := ownership.Foreign(h.Runner.Work, h.UID)
+	if err != nil {
+		h.logf("gantry: %v", err)
+	}
+	return foreign
+}
+
+// restoreInJobs gives files of other users back to the runner's user, where a job container runs that is root: the
+// quick way. What it does not reach is left to restoreInHelpers.
+func (h *Handler) restoreInJobs(ctx context.Context) {
 	for _, rec := range h.ownRecords() {
-		if err == nil && foreign && rec.Container != nil && rec.Container.Root && h.restoreInJob(ctx, rec) == nil {
-			foreign, err = ownership.Foreign(h.Runner.Work, h.UID)
+		if rec.Container != nil && rec.Container.Root && h.foreign() {
+			h.say(func() error { return h.restoreInJob(ctx, rec) })
 		}
 	}
-	if err != nil || !foreign {
-		return err
+}
+
+// restoreInHelpers does the same in a container made for that, and says whether there was something to do. What is
+// left is told, and does not make the job fail.
+func (h *Handler) restoreInHelpers(ctx context.Context, inv engine.Inventory) bool {
+	if !h.foreign() {
+		return false
 	}
 	for _, c := range inv.Containers {
 		if c.Image != "" {
-			return h.restoreInHelper(ctx, c.Image)
+			h.say(func() error { return h.restoreInHelper(ctx, c.Image) })
+			break
 		}
 	}
-	return errors.New("files in the work folder belong to other users, and no image is left to mend that with")
+	if h.foreign() {
+		h.logf("gantry: files in %s belong to other users than the runner's; the next job may fail because of them", h.Runner.Work)
+	}
+	return true
 }
 
 func (h *Handler) ownRecords() []*jobrecord.Record {
@@ -142,11 +173,20 @@ func (h *Handler) restoreInJob(ctx context.Context, rec *jobrecord.Record) error
 		return errors.New("the work folder is not mounted")
 	}
 	step := restoreStep(target)
-	exit, err := scriptstep.Client(rec).Run(ctx, step, h.Log, nil)
-	if err == nil && exit.Code != 0 {
-		err = fmt.Errorf("restoring the ownership of files: %s (status %d)", exit.Error, exit.Code)
+	ctx, stop := context.WithTimeout(ctx, restoreTimeout)
+	defer stop()
+	var said strings.Builder
+	exit, err := scriptstep.Client(rec).Run(ctx, step, &said, nil)
+	var lost *agent.LostError
+	switch {
+	case errors.As(err, &lost):
+		return nil // the container has ended: a helper does it
+	case err != nil:
+		return fmt.Errorf("restoring the ownership of files: %w", err)
+	case exit.Code != 0:
+		return fmt.Errorf("restoring the ownership of files: status %d %s %q", exit.Code, exit.Error, said.String())
 	}
-	return err
+	return nil
 }
 
 func restoreStep(target string) *agent.Step {
@@ -223,14 +263,3 @@ func (h *Handler) Leftovers(ctx context.Context) (engine.Inventory, []Leftover, 
 
 // young spares what may have been made a moment ago by a step container's hook, which keeps no record.
 func (h *Handler) young(created time.Time) bool { return time.Since(created) < time.Minute }
-
-// parallel runs functions at once and joins their errors.
-func parallel(fs ...func() error) error {
-	errs := make([]error, len(fs))
-	var wg sync.WaitGroup
-	for i, f := range fs {
-		wg.Go(func() { errs[i] = f() })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}

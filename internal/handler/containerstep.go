@@ -12,7 +12,6 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
-	"github.com/gantry-ci/gantry/internal/ownership"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -57,7 +56,7 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	s := &containerStep{h: h, spec: spec, args: args, dir: dir, sources: sources, handOver: handOver}
 	exit, err := s.run(ctx, rec.Network)
 	if ownJob {
-		h.say(func() error { return h.restoreWithoutJob(context.WithoutCancel(ctx), spec.Image) })
+		h.restoreWithoutJob(context.WithoutCancel(ctx), dir, spec.Image)
 	}
 	return hook.Result{ExitCode: exit.Code}, err
 }
@@ -250,14 +249,11 @@ func (h *Handler) stepRecord(spec engine.ContainerSpec, dir agentDir, token stri
 	}
 }
 
-// restoreWithoutJob mends ownership after a container step of a job that has no cleanup_job.
-func (h *Handler) restoreWithoutJob(ctx context.Context, image string) error {
-	if h.UID == 0 || !h.Config.RestoreOwnership {
-		return nil
+// restoreWithoutJob mends ownership after a container step of a job that has no cleanup_job. The agent's own files are
+// no reason to.
+func (h *Handler) restoreWithoutJob(ctx context.Context, dir agentDir, image string) {
+	_ = dir.remove() // what cannot be removed yet is a reason; RunContainerStep tries again
+	if h.foreign() {
+		h.say(func() error { return h.restoreInHelper(ctx, image) })
 	}
-	foreign, err := ownership.Foreign(h.Runner.Work, h.UID)
-	if err != nil || !foreign {
-		return err
-	}
-	return h.restoreInHelper(ctx, image)
 }
