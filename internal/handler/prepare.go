@@ -110,7 +110,10 @@ func errNoWork() error {
 }
 
 func stateVerdict(err error) error {
-	return verdict.New(verdict.Infrastructure, "set GANTRY_STATE_DIR to a folder that only the runner's user can write, outside of _work", "%w", spaceVerdict(err))
+	if isNoSpace(err) {
+		return spaceVerdict(err)
+	}
+	return verdict.New(verdict.Infrastructure, "set GANTRY_STATE_DIR to a folder that only the runner's user can write, outside of _work", "%w", err)
 }
 
 // newRecord describes the job as far as it is known before anything is started.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"errors"
+	"syscall"
 
 	"github.com/gantry-ci/gantry/hook"
 )
@@ -21,6 +22,8 @@ func Protocol(err error) error {
 			hint = "this is not what a runner sends; if one did, please report it with the runner's version and `gantry version`"
 		}
 		return New(Configuration, hint, "%w", err)
+	case errors.As(err, &response) && errors.Is(err, syscall.ENOSPC):
+		return New(Infrastructure, "free disk space on the runner's machine", "%w", err)
 	case errors.As(err, &response):
 		return New(Configuration, responseHint(response), "%w", err)
 	}

@@ -77,7 +77,7 @@ func (d *Driver) writeEnvFile(entries []string) (path string, remove func(), err
 	}
 	file, err := os.CreateTemp(dir, privateName("env")) // 0600
 	if err != nil {
-		return "", nil, fmt.Errorf("making a file for environment variables: %w", err)
+		return "", nil, privateVerdict(fmt.Errorf("making a file for environment variables: %w", err))
 	}
 	remove = func() { _ = os.Remove(file.Name()) }
 	_, err = file.WriteString(strings.Join(entries, "\n") + "\n")
@@ -86,9 +86,14 @@ func (d *Driver) writeEnvFile(entries []string) (path string, remove func(), err
 	}
 	if err != nil {
 		remove()
-		return "", nil, fmt.Errorf("writing environment variables to %s: %w", file.Name(), err)
+		return "", nil, privateVerdict(fmt.Errorf("writing environment variables to %s: %w", file.Name(), err))
 	}
 	return file.Name(), remove, nil
+}
+
+// privateVerdict explains a private file or folder that cannot be made.
+func privateVerdict(err error) error {
+	return verdict.New(verdict.Infrastructure, "free disk space on the runner's machine; may the runner's user write there?", "%w", err)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -36,7 +36,7 @@ func (d *Driver) login(ctx context.Context, creds engine.Credentials) (global, l
 	}
 	dir, err := os.MkdirTemp(parent, privateName("login")) // 0700
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("making a folder for credentials: %w", err)
+		return nil, nil, nil, privateVerdict(fmt.Errorf("making a folder for credentials: %w", err))
 	}
 	remove = func() { _ = os.RemoveAll(dir) }
 	global, local = style.flags(dir)
