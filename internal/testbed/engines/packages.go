@@ -37,6 +37,9 @@ func requirements() []requirement {
 		{"slirp4netns", "slirp4netns", rootless},
 		{"fuse-overlayfs", "fuse-overlayfs", rootless},
 		{"docker-registry", "docker-registry", []string{"registry"}},
+		// What tests of everything need beside engines: a browser for pages, node for JavaScript actions.
+		{"chromium", "chromium", []string{"browser"}},
+		{"node", "nodejs", []string{"browser"}},
 	}
 }
 
