@@ -232,6 +232,21 @@ func TestAForgedResponseNeverSurvives(t *testing.T) {
 	}
 }
 
+// Steps delete all of RUNNER_TEMP. What the runner needs to know it must still be told.
+func TestAResponseFolderThatIsGoneAfterwardsSaysNothing(t *testing.T) {
+	for _, state := range []any{nil, map[string]any{"a": 1}} {
+		path := filepath.Join(t.TempDir(), "responses", "x.json")
+		if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		h := &fakeHandler{result: hook.Result{ExitCode: 3, Response: hook.Response{State: state}}}
+		h.step = func() { _ = os.RemoveAll(filepath.Dir(path)) }
+		if exit, err := serve(t, hook.RunScriptStep, scriptStep, path, h); exit != 3 && state == nil || exit == 0 || (err != nil) != (state != nil) {
+			t.Errorf("state %v: exit %d, error %v", state, exit, err)
+		}
+	}
+}
+
 func TestTheStatusOfTheUsersCommandIsKept(t *testing.T) {
 	for _, c := range []struct {
 		status int
