@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -75,6 +76,11 @@ func TestADockerfileActionIsBuiltOnce(t *testing.T) {
 			t.Errorf("the changed action printed %q", res.Stdout)
 		}
 		noLeftovers(t, e, r)
+		gc := e.Program(ctx(t), filepath.Join(os.Getenv(envBin), "gantry"), "gc", "--dry-run", "--images", "--older-than", "0s")
+		gc.Env = r.Client.Env
+		if out, err := gc.CombinedOutput(); err != nil || strings.Count(string(out), "gantry-action:") < 2 {
+			t.Errorf("gantry gc would not remove the images: %v\n%s", err, out)
+		}
 	})
 }
 

@@ -64,6 +64,32 @@ func TestAHostPortThatIsTakenFailsClearly(t *testing.T) {
 	})
 }
 
+// Rootless Podman 4.3 leaves its name server in ruins when it finds out by itself.
+func TestAHostPortOfSomebodyElseFailsClearlyAndHarmsNoLaterJob(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		l, err := net.Listen("tcp", "0.0.0.0:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRunner(t, e)
+		redis := hook.Container{Image: testbed.Redis}
+		taken := redis
+		taken.PortMappings = []string{port + ":6379"}
+		failsWith(t, r.Prepare(ctx(t), r.JobContainer(testbed.Busybox), redis, taken), 1, "gantry: workflow:", "service redis-1", port, "hint:")
+		ok(t, r.Cleanup(ctx(t)))
+		noLeftovers(t, e, r)
+		ok(t, r.Prepare(ctx(t), r.JobContainer(testbed.Busybox), redis))
+		if got := stdout(t, r, `printf 'PING\r\n' | nc redis 6379`); got != "+PONG\r\n" {
+			t.Errorf("in the next job the service says %q", got)
+		}
+	})
+}
+
 func TestAMistakeInPortsIsNamed(t *testing.T) {
 	e := testbed.Engines(t)[0]
 	for _, mapping := range []string{"eighty", "80:", "70000", "80/ip", "1:2:3:4", "-1"} {

@@ -48,6 +48,23 @@ func TestServicesAreReachedByName(t *testing.T) {
 	})
 }
 
+// GitHub's documentation has names of services; the runner does not send them yet.
+func TestAServiceIsReachedByTheNameInItsRequest(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		r := newRunner(t, e)
+		res := ok(t, r.CallWithState(ctx(t), hook.PrepareJob, map[string]any{
+			"container": map[string]any{"image": testbed.Busybox, "workingDirectory": "/__w/repo/repo", "systemMountVolumes": r.JobContainer("").SystemMountVolumes},
+			"services":  []any{map[string]any{"image": testbed.Redis, "contextName": "my-cache"}},
+		}, nil))
+		contains(t, res.Stdout, "redis, my-cache")
+		for _, name := range []string{"redis", "my-cache"} {
+			if got := stdout(t, r, `printf 'PING\r\n' | nc `+name+` 6379`); got != "+PONG\r\n" {
+				t.Errorf("%s says %q", name, got)
+			}
+		}
+	})
+}
+
 func TestContainersWithAHealthCheckAreWaitedFor(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *testbed.Engine) {
 		r := newRunner(t, e)
