@@ -46,6 +46,7 @@ type step struct {
 	left         int // lines that were too many
 	phases       []phase
 	summaries    []string
+	table        tableReader
 }
 
 type line struct {
@@ -121,6 +122,7 @@ func (s *step) event(e jobevent.Event) {
 	case jobevent.Summary:
 		s.summaries = append(s.summaries, e.Text)
 	case jobevent.Line:
+		s.phases = append(s.phases, s.table.line(e.Time, e.Text)...)
 		if len(s.lines) == maxLines {
 			s.left++
 			return

@@ -86,3 +86,22 @@ func TestLongLogsAreCut(t *testing.T) {
 		t.Errorf("%v; the page does not say how many lines are left out", err)
 	}
 }
+
+// Pulls, starts and waits for health are on the waterfall, as far as the hook tells of them.
+func TestWaterfallHasTheHooksPhases(t *testing.T) {
+	c, end := &report.Collector{}, time.Date(2026, 1, 2, 3, 4, 7, 0, time.UTC)
+	c.Event(jobevent.Event{Time: end.Add(-2 * time.Second), Kind: jobevent.RunStarted})
+	c.Event(jobevent.Event{Time: end.Add(-2 * time.Second), Kind: jobevent.JobStarted, Job: "a"})
+	c.Event(jobevent.Event{Time: end.Add(-2 * time.Second), Kind: jobevent.StepStarted, Job: "a", Step: 1})
+	for _, text := range []string{"      at     took  what", "  0.50 s   1.00 s  pull redis:7", "           2.00 s  in all"} {
+		c.Event(jobevent.Event{Time: end, Kind: jobevent.Line, Job: "a", Step: 1, Text: text})
+	}
+	c.Event(jobevent.Event{Time: end, Kind: jobevent.JobEnded, Job: "a"})
+	var out strings.Builder
+	if err := c.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if page := out.String(); !strings.Contains(page, "pull redis:7") || !strings.Contains(page, "left:25.00%;width:50.00%") {
+		t.Errorf("no bar for the pull where it was:\n%s", page)
+	}
+}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"html"
+	"slices"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/console"
@@ -18,7 +19,8 @@ func (p page) waterfall(j *job) {
 		if s.number != 0 {
 			p.bar("step "+string(s.result), s.name, s.began, s.ended, span)
 		}
-		for _, f := range s.phases {
+		phases := slices.SortedStableFunc(slices.Values(s.phases), func(a, b phase) int { return a.began.Compare(b.began) })
+		for _, f := range phases {
 			p.bar("phase", f.name, f.began, f.ended, span)
 		}
 	}
