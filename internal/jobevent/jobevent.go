@@ -21,7 +21,7 @@ const (
 	StepEnded   Kind = "step_ended"   // Result, Took
 	Summary     Kind = "summary"      // Text: what the step wrote to its summary, Markdown
 	JobEnded    Kind = "job_ended"    // Result, Took, Outputs
-	RunEnded    Kind = "run_ended"    // Result, Took
+	RunEnded    Kind = "run_ended"    // Result, Took; Props: the result of each job by its id, as needs has it
 )
 
 // Result is the end of a step, a job or a run.

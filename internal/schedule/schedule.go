@@ -71,14 +71,16 @@ func (r *Run) Do(ctx context.Context) (jobevent.Result, map[string]Outcome, erro
 	s := &scheduler{Run: r, finished: make(chan finished)}
 	root := s.open(ctx, &graph{workflow: r.Workflow, inputs: r.Inputs, secrets: r.Secrets}, r.Jobs)
 	s.loop()
-	result, outcomes := root.result(), map[string]Outcome{}
+	result, outcomes, results := root.result(), map[string]Outcome{}, map[string]string{}
 	for _, n := range root.nodes {
-		outcomes[n.job.ID] = n.outcome
+		outcomes[n.job.ID], results[n.job.ID] = n.outcome, string(n.outcome.Result)
 	}
 	if ctx.Err() != nil {
 		result = jobevent.Cancelled
 	}
-	r.Sink.Event(jobevent.Event{Time: time.Now(), Kind: jobevent.RunEnded, Result: result, Took: time.Since(began)})
+	r.Sink.Event(jobevent.Event{
+		Time: time.Now(), Kind: jobevent.RunEnded, Result: result, Took: time.Since(began), Props: results,
+	})
 	return result, outcomes, errors.Join(s.errs...)
 }
 
