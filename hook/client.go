@@ -35,6 +35,8 @@ type Client struct {
 	InterruptDelay, TerminateDelay time.Duration
 	// OutputDelay is how long the end of the output is waited for after the end of the hook. 0 means 5 s.
 	OutputDelay time.Duration
+	// Sent, if it is not nil, is told what Call writes to the hook's standard input, before the hook starts.
+	Sent func(stdin []byte)
 }
 
 // CallResult is what the runner knows after a command.
@@ -75,6 +77,9 @@ func (c *Client) Call(ctx context.Context, command Command, args any, state json
 	}
 	if err := createEmpty(result.ResponseFile); err != nil {
 		return result, err
+	}
+	if c.Sent != nil {
+		c.Sent(stdin)
 	}
 	run, err := c.Run(ctx, stdin)
 	if err != nil {

@@ -25,6 +25,8 @@ type Filter struct {
 	Debug           bool
 	AllowUnsecure   bool
 	SetEnv, AddPath func(name, value string)
+	// Failed says that a command could not be carried out, which fails the step.
+	Failed bool
 
 	stop string // commands are off until this comes as a command
 	echo bool
@@ -128,6 +130,7 @@ func (f *Filter) warn(format string, args ...any) {
 }
 
 func (f *Filter) fail(format string, args ...any) {
+	f.Failed = true
 	f.Sink.Print("error", f.Masks.Mask(fmt.Sprintf(format, args...)))
 }
 

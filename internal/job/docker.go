@@ -1,0 +1,90 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/job/wording"
+)
+
+// runDocker runs a container action (ContainerActionHandler.cs).
+func (x *execution) runDocker(ctx context.Context, s stage, inputs []pair) error {
+	a := x.use.action.Docker
+	args := &hook.Container{
+		Image: a.Image, WorkingDirectory: "/github/workspace", EnvironmentVariables: map[string]string{},
+		SystemMountVolumes: x.dirs.ActionMounts(),
+	}
+	if a.Dockerfile != "" {
+		args.Dockerfile = filepath.Join(x.use.dir, a.Dockerfile)
+		if _, err := os.Stat(args.Dockerfile); err != nil {
+			return fmt.Errorf("File not found: '%s'", args.Dockerfile)
+		}
+	}
+	switch s {
+	case pre:
+		args.EntryPoint = a.PreEntrypoint
+	case post:
+		args.EntryPoint = a.PostEntrypoint
+	case main:
+		args.EntryPoint = a.Entrypoint
+		if args.EntryPoint == "" {
+			args.EntryPoint, _ = value(inputs, "entryPoint")
+		}
+	}
+	line, err := x.containerArgs(inputs)
+	if err != nil {
+		return err
+	}
+	args.EntryPointArgs = wording.ContainerArgs(line)
+	env, err := x.containerEnv(inputs)
+	if err != nil {
+		return err
+	}
+	mapping := x.dirs.ActionContainer()
+	for _, p := range env {
+		args.EnvironmentVariables[p.name] = mapping.Translate(p.value)
+	}
+	_, err = x.call(ctx, hook.RunContainerStep, args)
+	return err
+}
+
+// withInputs sees the action's inputs too.
+func (x *execution) withInputs(inputs []pair) evaluator {
+	e := x.evaluator()
+	e.file = filepath.Join(x.use.dir, x.use.action.File)
+	e.scope.Contexts["inputs"] = object(inputs, false)
+	return e
+}
+
+// containerArgs is the command line for the image's entry point.
+func (x *execution) containerArgs(inputs []pair) (string, error) {
+	a := x.use.action.Docker
+	if a.Args == nil {
+		line, _ := value(inputs, "args")
+		return line, nil
+	}
+	values, err := x.withInputs(inputs).texts(a.Args)
+	return wording.ActionArgs(values), err
+}
+
+// containerEnv is the environment: inputs and the context env win over the action's own env.
+func (x *execution) containerEnv(inputs []pair) ([]pair, error) {
+	own, err := x.withInputs(inputs).list(x.use.action.Docker.Env)
+	if err != nil {
+		return nil, err
+	}
+	all := x.variables(inputVariables(inputs))
+	have := map[string]bool{}
+	for _, p := range all {
+		have[p.name] = true
+	}
+	for _, p := range own {
+		if !have[p.name] {
+			all = append(all, p)
+		}
+	}
+	return set(all, "HOME", x.dirs.Home()), nil
+}
