@@ -127,7 +127,7 @@ func (l *Log) logLine(j *job, e jobevent.Event) {
 	if e.Style == "debug" && !l.debug {
 		return
 	}
-	text := e.Text
+	text := l.paint.foreign(e.Text)
 	switch e.Style {
 	case "group":
 		text = l.paint.bold("▾ " + text)

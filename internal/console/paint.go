@@ -1,6 +1,14 @@
 package console
 
-import "github.com/gantry-ci/gantry/internal/jobevent"
+import (
+	"regexp"
+
+	"github.com/gantry-ci/gantry/internal/jobevent"
+)
+
+// coloured are the sequences with which programs, and the runner, colour their output.
+var coloured = regexp.MustCompile(`\x1b\[[0-9;:]*m`)
+
 
 // painter puts colours around text, or none.
 type painter struct{ on bool }
@@ -10,6 +18,14 @@ func (p painter) with(code, text string) string {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// foreign is text of somebody else, who may have coloured it.
+func (p painter) foreign(text string) string {
+	if p.on {
+		return text
+	}
+	return coloured.ReplaceAllString(text, "")
 }
 
 func (p painter) bold(text string) string   { return p.with("1", text) }
