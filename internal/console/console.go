@@ -53,7 +53,8 @@ type job struct {
 
 type step struct {
 	name   string
-	groups int // that are open
+	headed bool // its title has been printed
+	groups int  // that are open
 }
 
 // Options say how a Log looks.
@@ -101,8 +102,7 @@ func (l *Log) job(key string) *job {
 func (l *Log) jobEvent(j *job, e jobevent.Event) {
 	switch e.Kind {
 	case jobevent.StepStarted:
-		j.steps[e.Step] = &step{name: e.Text}
-		l.line(j, 1, l.paint.bold("▶ "+e.Text))
+		j.steps[e.Step] = &step{name: e.Text} // its title waits: the step may be skipped
 	case jobevent.Line:
 		l.logLine(j, e)
 	case jobevent.Annotation:
@@ -118,7 +118,7 @@ func (l *Log) jobEvent(j *job, e jobevent.Event) {
 func (l *Log) logLine(j *job, e jobevent.Event) {
 	depth, s := 2, j.steps[e.Step]
 	if s == nil {
-		depth, s = 1, &step{}
+		depth, s = 1, &step{headed: true}
 	}
 	if e.Style == "endgroup" {
 		s.groups = max(0, s.groups-1)
@@ -126,6 +126,10 @@ func (l *Log) logLine(j *job, e jobevent.Event) {
 	}
 	if e.Style == "debug" && !l.debug {
 		return
+	}
+	if !s.headed {
+		s.headed = true
+		l.line(j, 1, l.paint.bold("▶ "+s.name))
 	}
 	text := l.paint.foreign(e.Text)
 	switch e.Style {

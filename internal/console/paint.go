@@ -9,7 +9,6 @@ import (
 // coloured are the sequences with which programs, and the runner, colour their output.
 var coloured = regexp.MustCompile(`\x1b\[[0-9;:]*m`)
 
-
 // painter puts colours around text, or none.
 type painter struct{ on bool }
 
