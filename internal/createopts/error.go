@@ -20,13 +20,17 @@ func (e *Error) Error() string { return e.Problem }
 // Render says where the problem is, shows the line with a caret under the place, then the problem and the hint.
 // where is what the workflow file calls the text: "container.options", "services.redis.options".
 func (e *Error) Render(where string) string {
-	line, before, marked := e.excerpt()
-	text := fmt.Sprintf("configuration problem in %s:\n  %s\n  %s%s\n%s\n",
-		where, line, strings.Repeat(" ", before), strings.Repeat("^", marked), e.Problem)
+	text := fmt.Sprintf("configuration problem in %s:\n  %s\n%s\n", where, strings.ReplaceAll(e.Excerpt(), "\n", "\n  "), e.Problem)
 	if e.Hint != "" {
 		text += "hint: " + e.Hint + "\n"
 	}
 	return text
+}
+
+// Excerpt is the line of the place, and a line with a caret under it.
+func (e *Error) Excerpt() string {
+	line, before, marked := e.excerpt()
+	return line + "\n" + strings.Repeat(" ", before) + strings.Repeat("^", marked)
 }
 
 // Columns shown of a long line: before the place, of the place, and after it.

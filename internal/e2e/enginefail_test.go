@@ -128,7 +128,7 @@ func TestMistakesInOptionsAndPortsAreShown(t *testing.T) {
 			words                       []string
 		}{
 			{name: "an unknown flag", options: "--cpus 1 --hea-cmd x",
-				words: []string{"  --cpus 1 --hea-cmd x\n", "           ^^^^^^^^^", "--health-cmd"}},
+				words: []string{"  | --cpus 1 --hea-cmd x\n", "  |          ^^^^^^^^^", "--health-cmd"}},
 			{name: "a quote without end", options: `--cpus 1 --health-cmd "redis-cli ping`,
 				words: []string{"container.options", "^", "quote"}},
 			{name: "a flag without its value", options: "--cpus", words: []string{"^^^^^^", "--cpus"}},

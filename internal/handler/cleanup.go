@@ -74,6 +74,7 @@ func (h *Handler) forget(keep string) error {
 	if h.Runner.Work != "" {
 		all = append(all, removeAgentDirs(h.Runner.Work, keep))
 	}
+	all = append(all, h.forgetCopies())
 	records, err := h.Store.All()
 	all = append(all, err)
 	for _, rec := range records {

@@ -110,7 +110,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 	pt := part{role: roleStep, title: "step container", field: "the container action", in: args, hasJob: rec.Container != nil}
 	dockerfile := ""
 	if args.Image == "" {
-		if dockerfile, pt.baseImages, err = readDockerfile(args); err != nil {
+		if dockerfile, pt.baseImages, err = h.readDockerfile(args); err != nil {
 			return engine.ContainerSpec{}, err
 		}
 	}
@@ -119,7 +119,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 		return spec, err
 	}
 	if dockerfile != "" {
-		if spec.Image, err = h.build(ctx, dockerfile); err != nil {
+		if spec.Image, err = h.build(ctx, dockerfile, pt.baseImages); err != nil {
 			return spec, err
 		}
 		spec.Pull = engine.PullNever

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path"
@@ -128,10 +129,13 @@ func (p *planner) container(pt part) (engine.ContainerSpec, error) {
 
 // optionsVerdict shows the workflow's author the place in the options.
 func optionsVerdict(pt part, err error) error {
-	v := verdict.New(verdict.Workflow, "these are flags of `docker create`, as one string; only double quotes group", "%s of the %s: %w",
-		pt.field+".options", pt.title, err)
-	if e, ok := err.(*createopts.Error); ok {
-		v.Output = e.Render(pt.field + ".options")
+	v := verdict.New(verdict.Workflow, "options are flags of `docker create`, as one string; only double quotes group",
+		"%s of the %s: %w", pt.field+".options", pt.title, err)
+	if e, ok := errors.AsType[*createopts.Error](err); ok {
+		v.Excerpt = e.Excerpt()
+		if e.Hint != "" {
+			v.Hint = e.Hint
+		}
 	}
 	return v
 }

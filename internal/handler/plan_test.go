@@ -133,6 +133,11 @@ func TestAStepRunsWhatTheEngineWouldRun(t *testing.T) {
 
 func TestTheHashOfABuildContextIsOfAllThatCounts(t *testing.T) {
 	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
 	write := func(name, text string, mode os.FileMode) {
 		t.Helper()
 		path := filepath.Join(dir, name)
@@ -146,7 +151,7 @@ func TestTheHashOfABuildContextIsOfAllThatCounts(t *testing.T) {
 	seen := map[string]string{}
 	note := func(what string) {
 		t.Helper()
-		hash, err := contextHash(dir, "Dockerfile")
+		hash, err := contextHash(root, "Dockerfile")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,10 +172,22 @@ func TestTheHashOfABuildContextIsOfAllThatCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	note("a link more")
-	first, err := contextHash(dir, "Dockerfile")
-	second, err2 := contextHash(dir, "Dockerfile")
+	first, err := contextHash(root, "Dockerfile")
+	second, err2 := contextHash(root, "Dockerfile")
 	if err != nil || err2 != nil || first != second {
 		t.Errorf("the hash is not stable: %v %v", err, err2)
+	}
+	copied := t.TempDir()
+	if err := copyContext(copied, root); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.OpenRoot(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if third, err := contextHash(other, "Dockerfile"); err != nil || third != first {
+		t.Errorf("the copy has another hash (%v)", err)
 	}
 }
 

@@ -25,6 +25,8 @@ type Error struct {
 	Err     error
 	Command string
 	Output  string
+	// Excerpt is the place of a mistake in what somebody wrote, marked in a second line.
+	Excerpt string
 	Hint    string
 }
 
@@ -53,6 +55,9 @@ func Print(w io.Writer, err error) {
 	v := Of(err)
 	var b strings.Builder
 	fmt.Fprintf(&b, "gantry: %s: %s\n", v.Whose, strings.ReplaceAll(err.Error(), "\n", "\n  | "))
+	if v.Excerpt != "" {
+		fmt.Fprintf(&b, "  | %s\n", strings.ReplaceAll(v.Excerpt, "\n", "\n  | "))
+	}
 	if v.Command != "" {
 		fmt.Fprintf(&b, "  command: %s\n", v.Command)
 	}

@@ -139,17 +139,21 @@ type CommandError struct {
 }
 
 func (e *CommandError) Error() string {
-	var how string
+	last := lastWords(e.Output)
+	for _, preamble := range []string{"docker: ", "Error response from daemon: ", "Error: "} {
+		last = strings.TrimPrefix(last, preamble)
+	}
 	switch {
-	case e.ExitCode < 0 && len(e.causes) > 0:
-		how = e.causes[0].Error()
-	default:
-		how = fmt.Sprintf("exit status %d", e.ExitCode)
+	case e.ExitCode >= 0 && last != "":
+		return last
+	case e.ExitCode >= 0:
+		return fmt.Sprintf("exit status %d", e.ExitCode)
+	case len(e.causes) == 0:
+		return strings.TrimSpace("it was killed " + last)
+	case last == "":
+		return e.causes[0].Error()
 	}
-	if last := lastWords(e.Output); last != "" {
-		return how + ": " + last
-	}
-	return how
+	return e.causes[0].Error() + ": " + last
 }
 
 // Unwrap gives the causes.
