@@ -10,6 +10,7 @@ func commands(p *Process) []*cobra.Command {
 		newEndProcessesCmd(p),
 		newDoctorCmd(p),
 		newGCCmd(p),
+		newRunCmd(p),
 		newReplayCmd(p),
 		newConfigCmd(p),
 		newVersionCmd(p),

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-ci/gantry/internal/job"
+	"github.com/gantry-ci/gantry/internal/job/layout"
+	"github.com/gantry-ci/gantry/internal/jobevent"
+	"github.com/gantry-ci/gantry/internal/schedule"
+	"github.com/gantry-ci/gantry/internal/session"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// keptCleanup bounds the removal of what was kept.
+const keptCleanup = 2 * time.Minute
+
+// play is a run under way.
+type play struct {
+	p       *Process
+	options job.Options
+	keep    time.Duration
+	engine  string // program with which kept containers are entered
+	sink    jobevent.Sink
+	after   func() error
+
+	mu   sync.Mutex
+	kept []keptJob
+}
+
+type keptJob struct {
+	name string
+	*job.Kept
+}
+
+// newPlay makes the folder of a run, and what all its jobs share.
+func (p *Process) newPlay(o runOptions, s *source, v *runValues, configFlag string) (*play, error) {
+	hook, err := p.runHook(o.hook)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.MkdirTemp(p.Getenv("TMPDIR"), "gantry-run-")
+	if err != nil {
+		return nil, verdict.New(verdict.Infrastructure, "name another folder with TMPDIR", "making a folder for the run: %w", err)
+	}
+	sink, after := p.audience(o)
+	pl := &play{p: p, keep: o.keep, sink: sink, after: after, engine: p.engineProgram(configFlag)}
+	pl.options = job.Options{
+		Hook: hook, Environ: p.hookEnviron(configFlag), Root: root, Source: s.root, Node: p.nodeFinder(o.node), ServerURL: o.serverURL,
+		Env: v.env, Vars: v.vars, Event: v.event, Github: v.github, Sink: sink, Debug: o.debug, Keep: o.keep > 0,
+	}
+	if o.actionsDir != "" {
+		pl.options.ActionsDir = p.abs(o.actionsDir)
+	}
+	if o.record != "" {
+		pl.options.Record = p.recorder(p.abs(o.record))
+	}
+	//IMAGE
+	return pl, nil
+}
+
+// runHook is the hook of a run. Only the default one may be missing: jobs on the host do without.
+func (p *Process) runHook(flag string) (string, error) {
+	hook := filepath.Join(filepath.Dir(p.Executable), "hook.sh")
+	if flag != "" {
+		hook = p.abs(flag)
+	}
+	info, err := os.Stat(hook)
+	switch {
+	case flag == "":
+		return hook, nil
+	case err != nil:
+		return "", &usageError{fmt.Errorf("reading --hook: %w", err)}
+	case info.IsDir():
+		return "", usagef("--hook %s is a folder, not a program", flag)
+	case !slices.Contains([]string{".sh", ".js", ".ps1"}, filepath.Ext(hook)):
+		return "", usagef("--hook %s: the runner starts .sh, .js and .ps1 files only", flag)
+	}
+	return hook, nil
+}
+
+// hookEnviron is the environment of the run. The hook, which runs in another folder, reads the configuration that
+// --config or the environment names.
+func (p *Process) hookEnviron(configFlag string) []string {
+	config := configFlag
+	if config == "" {
+		config = p.Getenv("GANTRY_CONFIG")
+	}
+	if config == "" {
+		return p.Environ
+	}
+	return append(slices.Clone(p.Environ), "GANTRY_CONFIG="+p.abs(config))
+}
+
+// nodeFinder gives the one node that there is, for every version.
+func (p *Process) nodeFinder(program string) func(string) (string, bool) {
+	return func(string) (string, bool) {
+		found, err := exec.LookPath(program)
+		if err != nil {
+			return "", false
+		}
+		return p.abs(found), true
+	}
+}
+
+// engineProgram is what enters containers. Which engine the hook uses only the hook knows; this is the likely one.
+func (p *Process) engineProgram(configFlag string) string {
+	if cfg, err := p.loadConfig(configFlag); err == nil && cfg.Engine != "auto" {
+		return cfg.Engine
+	}
+	if _, err := exec.LookPath("docker"); err != nil {
+		return "podman"
+	}
+	return "docker"
+}
+
+func (p *Process) recorder(dir string) func(layout.Dirs, string) job.Recorder {
+	return func(dirs layout.Dirs, worker string) job.Recorder {
+		return session.Recorder{Dir: dir, Worker: worker, Head: session.Head{Gantry: p.Version, Work: dirs.Work}}
+	}
+}
+
+// start runs one job.
+func (pl *play) start(ctx context.Context, j schedule.Job) (schedule.Outcome, error) {
+	outcome, err := job.Run(ctx, pl.options, job.Job(j))
+	if outcome.Kept != nil {
+		pl.mu.Lock()
+		pl.kept = append(pl.kept, keptJob{j.Name, outcome.Kept})
+		pl.mu.Unlock()
+	}
+	return schedule.Outcome{Result: outcome.Result, Outputs: outcome.Outputs}, err
+}
+
+// do plays the workflow to its end.
+func (pl *play) do(ctx context.Context, run *schedule.Run) error {
+	ctx, stop := pl.cancellable(ctx)
+	defer stop()
+	result, _, err := run.Do(ctx)
+	err = errors.Join(err, pl.after(), pl.wait(ctx))
+	switch {
+	case err != nil:
+		return err
+	case result != jobevent.Success && result != jobevent.Skipped:
+		return &exitError{exitNegative}
+	}
+	return nil
+}
+
+// cancellable gives a ctx that the first signal ends. Later ones change nothing: jobs are cleaned up first.
+func (pl *play) cancellable(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		for count := 0; ; count++ {
+			select {
+			case <-over:
+				return
+			case <-pl.p.Signals:
+			}
+			cancel()
+			text := "gantry: cancelling: running steps are ended, then containers are removed"
+			if count > 0 {
+				text = "gantry: still cleaning up, nothing is to be left behind; this ends by itself"
+			}
+			fmt.Fprintln(pl.p.Stderr, text)
+		}
+	}()
+	return ctx, func() { cancel(); close(over) }
+}
+
+// wait tells how to enter the containers that were kept, and removes them when their time is over, or with Ctrl-C.
+func (pl *play) wait(ctx context.Context) error {
+	if len(pl.kept) == 0 {
+		return nil
+	}
+	w := pl.p.Stderr
+	for _, k := range pl.kept {
+		fmt.Fprintf(w, "gantry: containers of %s are kept; its work folder is %s\n", k.name, k.Dirs.Work)
+		tellEnter(w, pl.engine, "the job", k.Container)
+		for name, id := range k.Services {
+			tellEnter(w, pl.engine, "service "+name, id)
+		}
+	}
+	fmt.Fprintf(w, "gantry: they are removed in %v, or with Ctrl-C\n", pl.keep)
+	timer := time.NewTimer(pl.keep)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), keptCleanup)
+	defer cancel()
+	var errs []error
+	for _, k := range pl.kept {
+		errs = append(errs, k.Cleanup(clean))
+	}
+	return errors.Join(errs...)
+}
+
+func tellEnter(w io.Writer, engine, what, id string) {
+	if id != "" {
+		fmt.Fprintf(w, "  %s exec -it %s sh   # %s\n", engine, id, what)
+	}
+}
+
+// close removes the folder of the run.
+func (pl *play) close() {
+	if err := os.RemoveAll(pl.options.Root); err != nil {
+		fmt.Fprintf(pl.p.Stderr, "gantry: the run's folder stays: %v\n", err)
+	}
+}
+
+// colors says whether what is printed is seen by a person who may like colours.
+func (p *Process) colors() bool {
+	file, ok := p.Stdout.(*os.File)
+	if !ok || p.Getenv("NO_COLOR") != "" || p.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+func createFile(path string) (*os.File, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, verdict.New(verdict.Configuration, "name another file with --report", "%w", err)
+	}
+	return file, nil
+}
