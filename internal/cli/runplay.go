@@ -65,7 +65,14 @@ func (p *Process) newPlay(o runOptions, s *source, v *runValues, configFlag stri
 	if o.record != "" {
 		pl.options.Record = p.recorder(p.abs(o.record))
 	}
-	//IMAGE
+	if len(v.rewrite) > 0 {
+		pl.options.Image = func(image string) string {
+			if other, ok := v.rewrite[image]; ok {
+				return other
+			}
+			return image
+		}
+	}
 	return pl, nil
 }
 

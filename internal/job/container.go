@@ -119,6 +119,9 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 	if h.Registry, err = x.registry(e, c.Credentials, h.Image); err != nil {
 		return nil, err
 	}
+	if other := x.image(h.Image); other != h.Image {
+		h.Image, h.Registry = other, nil
+	}
 	env, err := e.vars(c.Env)
 	if err != nil {
 		return nil, err
@@ -137,6 +140,14 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 	}
 	h.PortMappings, h.UserMountVolumes = wording.Ports(ports), wording.Volumes(volumes)
 	return h, nil
+}
+
+// image is the image to use for one that is named.
+func (x *execution) image(name string) string {
+	if x.opts.Image == nil || name == "" {
+		return name
+	}
+	return x.opts.Image(name)
 }
 
 // registry evaluates credentials. For GitHub's own registry the runner has some of its own.

@@ -42,8 +42,11 @@ type Options struct {
 	Event expr.Value
 	// Github are members of the context github, such as repository, ref, sha and actor. What is missing has a default.
 	Github map[string]string
-	Sink   jobevent.Sink
-	Debug  bool
+	// Image gives the image to use in place of one that a workflow or an action names; nil keeps all. One that is
+	// replaced is asked for without the credentials of the other's registry.
+	Image func(image string) string
+	Sink  jobevent.Sink
+	Debug bool
 	// Keep leaves the containers of a failed job for the caller to clean up: see Kept.
 	Keep bool
 	// Record gives what keeps the hook calls of a job; nil for nothing. worker tells the jobs of a run apart.
