@@ -68,13 +68,12 @@ func (x *execution) registerPost() {
 	x.state.pushPost(x.use.task(post))
 }
 
-// describe sets github.action_repository and action_ref.
+// describe sets github.action_repository and action_ref, which are empty but for actions of other repositories.
 func (x *execution) describe() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	uses := x.use.step.Uses
 	x.github["action_repository"], x.github["action_ref"] = "", ""
-	if uses.Kind == workflow.RepositoryAction {
+	if uses := x.step.Uses; uses != nil && uses.Kind == workflow.RepositoryAction {
 		x.github["action_repository"], x.github["action_ref"] = uses.Owner+"/"+uses.Repo, uses.Ref
 	}
 }

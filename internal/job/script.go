@@ -24,6 +24,7 @@ type script struct {
 
 // runScript is a `run:` step (ScriptHandler.cs).
 func (x *execution) runScript(ctx context.Context) error {
+	x.describe()
 	s, err := x.script()
 	if err != nil {
 		return err
