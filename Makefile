@@ -1,6 +1,6 @@
 # make build    bin/gantry, bin/gantry-agent and bin/hook.sh
 # make test     every test, on real engines: installs what is missing (root, Debian or Ubuntu), starts and ends them
-# make demo     a job played through the hook, in the terminal
+# make demo     gantry run examples/ci.yml, with everything that it needs
 # make lint     vet, staticcheck, deadcode, govulncheck
 # make race     the tests that need no engine, with the race detector
 # make cross    the programs for arm64 and arm

@@ -1,5 +1,4 @@
-// Demo plays the job of workflow.yml through gantry, as the GitHub Actions runner would: it calls bin/hook.sh for
-// every step, and prints what a user sees in the job's log.
+// Demo prepares what examples/ci.yml needs, and runs it: gantry run examples/ci.yml.
 //
 //	make demo
 //
@@ -13,12 +12,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
-
-	"github.com/gantry-ci/gantry/internal/fakerunner"
+	"time"
 )
 
 func main() {
@@ -34,7 +35,6 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	name := flags.String("engine", os.Getenv("GANTRY_ENGINE"), "docker or podman (default: the one that answers)")
 	bin := flags.String("bin", "bin", "the folder of the built programs")
-	sources := flags.String("sources", "examples/demo", "the folder of workflow.yml")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -43,12 +43,9 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("making a folder for the demo: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	d := &demo{dir: dir, log: newLog(os.Stdout)}
+	d := &demo{dir: dir, log: log{os.Stdout}}
 	if d.bin, err = filepath.Abs(*bin); err != nil {
 		return fmt.Errorf("finding the built programs: %w", err)
-	}
-	if d.sources, err = filepath.Abs(*sources); err != nil {
-		return fmt.Errorf("finding the demo's files: %w", err)
 	}
 	if d.engine, err = d.findEngine(ctx, *name); err != nil {
 		return err
@@ -58,14 +55,13 @@ func run(ctx context.Context, args []string) error {
 
 // demo is one run of the demo.
 type demo struct {
-	dir     string // everything that it writes
-	sources string // workflow.yml and what belongs to it
-	bin     string // the built programs
-	engine  *engine
-	log     *log
+	dir    string // everything that it writes
+	bin    string // the built programs
+	engine *engine
+	log    log
 }
 
-// play makes images and a runner, plays the job, and removes everything.
+// play makes images, runs the workflow, and removes everything.
 func (d *demo) play(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, d.engine.removeImages(context.WithoutCancel(ctx), d.stateDir())) }()
 	if err := d.loadImages(ctx); err != nil {
@@ -74,23 +70,35 @@ func (d *demo) play(ctx context.Context) (err error) {
 	if err := d.engine.tryRun(ctx, d); err != nil {
 		return err
 	}
-	wf, err := readWorkflow(filepath.Join(d.sources, "workflow.yml"))
+	return errors.Join(d.gantry(ctx), d.engine.leftovers(context.WithoutCancel(ctx), d.stateDir()))
+}
+
+// gantry runs the workflow. Ctrl-C reaches the program from the terminal; a signal for the demo alone is passed on.
+func (d *demo) gantry(ctx context.Context) error {
+	args := []string{"run", "examples/ci.yml"}
+	if node, err := exec.LookPath("node"); err == nil {
+		args = append(args, "--node", node, "--var", "NODE=yes")
+	}
+	d.log.say("gantry %s", strings.Join(args, " "))
+	config, err := filepath.Abs("examples/demo/gantry.yaml") // the hook runs in another folder
 	if err != nil {
-		return err
+		return fmt.Errorf("finding the demo's configuration: %w", err)
 	}
-	env := append(d.engine.env(), "GANTRY_ENGINE="+d.engine.name, "GANTRY_STATE_DIR="+d.stateDir(),
-		"GANTRY_CONFIG="+filepath.Join(d.sources, "gantry.yaml"))
-	r, err := fakerunner.New(filepath.Join(d.dir, "runner"), filepath.Join(d.bin, "hook.sh"), env)
-	if err != nil {
-		return err
+	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "gantry"), args...)
+	cmd.Env = append(d.engine.env(), "GANTRY_ENGINE="+d.engine.name, "GANTRY_STATE_DIR="+d.stateDir(),
+		"GANTRY_CONFIG="+config)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Minute // it cleans up
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("gantry run: %w", err)
 	}
-	if err := os.CopyFS(filepath.Join(r.Workspace, "action"), os.DirFS(filepath.Join(d.sources, "action"))); err != nil {
-		return fmt.Errorf("copying the action: %w", err)
-	}
-	j := &job{runner: r, log: d.log, outputs: map[string]string{}}
-	err = j.play(ctx, wf)
-	d.log.table()
-	return errors.Join(err, d.engine.leftovers(context.WithoutCancel(ctx), d.stateDir()))
+	return nil
 }
 
 func (d *demo) stateDir() string { return filepath.Join(d.dir, "state") }
+
+// log prints lines about the demo itself.
+type log struct{ w io.Writer }
+
+func (l log) say(format string, args ...any) { fmt.Fprintf(l.w, "demo: "+format+"\n", args...) }
