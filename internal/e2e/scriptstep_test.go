@@ -34,8 +34,8 @@ func TestScriptSteps(t *testing.T) {
 			{"give the hook their exit status", stepStatuses},
 			{"say clearly why they cannot be started", stepStart},
 			{"write the runner's files", stepFiles},
+			{"leave no zombies", stepZombies}, // before servers that do not care for their own
 			{"leave servers for the steps after them, at once", stepBackground},
-			{"leave no zombies", stepZombies},
 			{"run 64 at a time", stepsAtOnce},
 			{"survive input of 50 MB", stepHugeInput},
 			{"too large for the kernel fail clearly", stepTooLarge},
@@ -218,9 +218,11 @@ func stepBackground(t *testing.T, r *fakerunner.Runner) {
 
 func stepZombies(t *testing.T, r *fakerunner.Runner) {
 	ok(t, r.RunScript(ctx(t), `for i in 1 2 3 4 5 6 7 8; do ( ( usleep 50000 ) & ) & done`))
+	const look = `for f in $(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null); do
+		grep -E '^(Name|Pid|PPid)' $f; grep '^Name' /proc/$(sed -n 's/^PPid:.//p' $f)/status; done 2>/dev/null || true`
 	left := ""
 	for range 100 {
-		if left = stdout(t, r, `grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null || true`); left == "" {
+		if left = stdout(t, r, look); left == "" {
 			return
 		}
 	}
