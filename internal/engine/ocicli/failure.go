@@ -20,6 +20,7 @@ const (
 	imageMissing
 	denied
 	distrusted
+	noAddresses
 	network
 	noSpace
 	portTaken
@@ -85,6 +86,9 @@ func (m meaning) consequence() consequence {
 	case distrusted:
 		return consequence{nil, verdict.Infrastructure,
 			"let the engine trust the registry's certificate, or name the registry as insecure in the engine's configuration"}
+	case noAddresses:
+		return consequence{nil, verdict.Infrastructure,
+			"too many networks: `gantry gc` removes those of dead jobs, the engine's `network prune` all that are unused; or give the engine more address pools"}
 	case network:
 		return consequence{nil, verdict.Infrastructure, "check the network, the proxy settings and the registry's state"}
 	case noSpace:

@@ -96,6 +96,8 @@ func commonPatterns() []pattern {
 		{"denied: ", denied},
 		{"access to the resource is denied", denied},
 		{"server gave HTTP response to HTTPS client", distrusted},
+		{"non-overlapping IPv4 address pool", noAddresses},
+		{"could not find free subnet", noAddresses},
 		{"x509: ", distrusted},
 		{"tls: ", distrusted},
 		{"no such host", network},
