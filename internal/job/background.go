@@ -112,7 +112,8 @@ func (b *background) control(ctx context.Context, x *execution) error {
 		chosen := b.find([]workflow.Need{x.step.Cancel.Step})
 		x.log.line("Cancelling background step(s): " + describe(chosen))
 		for _, s := range chosen {
-			s.wanted = true
+			_, over := s.ended()
+			s.wanted = !over
 		}
 		b.stop(chosen, errJobCancelled)
 		b.flush(chosen)
@@ -195,8 +196,8 @@ func (b *background) flush(chosen []*backgroundStep) jobevent.Result {
 			s.x.publish(v)
 			s.x.publishDeferred()
 		}
-		if v.conclusion == jobevent.Cancelled && s.wanted {
-			continue
+		if s.wanted {
+			continue // a cancelled call of a hook is a failure to the runner, but one that was asked for
 		}
 		result = worse(result, v.conclusion)
 	}
