@@ -23,7 +23,6 @@ const (
 	noAddresses
 	network
 	noSpace
-	noSubnet
 	portTaken
 	badOption
 	badCommand
@@ -92,10 +91,6 @@ func (m meaning) consequence() consequence {
 			"too many networks: `gantry gc` removes those of dead jobs, the engine's `network prune` all that are unused; or give the engine more address pools"}
 	case network:
 		return consequence{nil, verdict.Infrastructure, "check the network, the proxy settings and the registry's state"}
-	case noSubnet:
-		return consequence{nil, verdict.Infrastructure,
-			"the networks on this machine use up the engine's addresses: remove what is not used (`gantry gc`, the engine's `network prune`), " +
-				"or give it more address pools"}
 	case noSpace:
 		return consequence{engine.ErrNoSpace, verdict.Infrastructure,
 			"free space on the disk of the engine's store: gantry gc --images, or the engine's own `system prune`"}

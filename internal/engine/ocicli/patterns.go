@@ -65,8 +65,6 @@ func podmanPatterns() []pattern {
 func commonPatterns() []pattern {
 	return []pattern{
 		{"no space left on device", noSpace},
-		{"non-overlapping IPv4 address pool", noSubnet},
-		{"could not find free subnet from subnet pools", noSubnet},
 		{"exec: \"*no such file or directory", badCommand},
 		{"exec: \"*executable file not found", badCommand},
 		{"exec: \"*permission denied", badCommand},
