@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/expr"
@@ -126,7 +128,7 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 	if err != nil {
 		return nil, err
 	}
-	h.EnvironmentVariables = map[string]string{}
+	h.EnvironmentVariables = x.proxies()
 	for _, p := range env {
 		h.EnvironmentVariables[p.name] = p.value
 	}
@@ -140,6 +142,26 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 	}
 	h.PortMappings, h.UserMountVolumes = wording.Ports(ports), wording.Volumes(volumes)
 	return h, nil
+}
+
+// proxies are the variables about proxies that every container gets, from those of the runner (RunnerWebProxy.cs).
+func (x *execution) proxies() map[string]string {
+	env := map[string]string{}
+	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
+		address := lookup(x.opts.Environ, name)
+		if address == "" {
+			address = lookup(x.opts.Environ, strings.ToUpper(name))
+		}
+		if address == "" {
+			continue
+		}
+		if u, err := url.Parse(address); err == nil && u.User != nil {
+			password, _ := u.User.Password()
+			x.masks.Add(password)
+		}
+		env[name], env[strings.ToUpper(name)] = address, address
+	}
+	return env
 }
 
 // image is the image to use for one that is named.

@@ -14,7 +14,7 @@ import (
 func (x *execution) runDocker(ctx context.Context, s stage, inputs []pair) error {
 	a := x.use.action.Docker
 	args := &hook.Container{
-		Image: x.image(a.Image), WorkingDirectory: "/github/workspace", EnvironmentVariables: map[string]string{},
+		Image: x.image(a.Image), WorkingDirectory: "/github/workspace", EnvironmentVariables: x.proxies(),
 		SystemMountVolumes: x.dirs.ActionMounts(),
 	}
 	if a.Dockerfile != "" {

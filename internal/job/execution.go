@@ -32,8 +32,10 @@ type execution struct {
 	name  string         // for people
 	step  *workflow.Step // nil for the runner's own
 	id    string         // in the context steps; "" if it is not there
-	use   *use           // the action; nil if there is none
-	log   *stepLog
+	// qualified is the context name behind those of the composite actions around.
+	qualified string
+	use       *use // the action; nil if there is none
+	log       *stepLog
 
 	mu         sync.Mutex
 	env        []pair          // the context env
@@ -57,6 +59,7 @@ func (r *runner) newExecution(f *frame, step *workflow.Step, log *stepLog) *exec
 	x := &execution{runner: r, frame: f, step: step, log: log, github: map[string]string{}, overrides: map[string]bool{}}
 	x.env = r.state.environment()
 	if step != nil {
+		x.qualified = step.ContextName
 		x.github["action"] = step.ContextName
 		x.id = step.ID
 	}
@@ -77,6 +80,8 @@ func (x *execution) inherit(inner *execution) {
 		}
 	}
 	inner.github["action_path"] = x.use.dir
+	inner.github["action"] = x.qualified
+	inner.qualified = x.qualified + "." + inner.qualified
 	inner.deferred = x.deferred
 }
 

@@ -207,7 +207,7 @@ func TestTimeouts(t *testing.T) {
 		jobs:
 		  build:
 		    runs-on: self-hosted
-		    timeout-minutes: 0.01
+		    timeout-minutes: 0.04
 		    container: alpine
 		    steps:
 		      - {name: slow, run: sleep 60}
@@ -215,7 +215,7 @@ func TestTimeouts(t *testing.T) {
 	`)
 	b.run(jobevent.Cancelled)
 	b.ends("Initialize containers: success", "slow: failure", "always: success", "Stop containers: success")
-	b.has("##[error]The job running on runner build has exceeded the maximum execution time of 0.01 minutes.")
+	b.has("##[error]The job running on runner build has exceeded the maximum execution time of 0.04 minutes.")
 }
 
 func TestKeptContainersAreCleanedUpByTheCaller(t *testing.T) {

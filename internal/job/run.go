@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -127,6 +128,10 @@ func (x *execution) setUp(ctx context.Context) (plan, error) {
 	if c := req.args.Container; c != nil {
 		x.runner.container = &container{mapping: x.dirs.JobContainer(slices.Concat(c.SystemMountVolumes, c.UserMountVolumes))}
 	}
+	if x.runner.container == nil && truthy(lookup(x.opts.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER")) {
+		return plan{}, errors.New("Jobs without a job container are forbidden on this runner, please add a 'container:' to your job " +
+			"or contact your self-hosted runner administrator.")
+	}
 	if !req.empty() {
 		p.tasks = append(p.tasks, prepareTask(req))
 	}
@@ -134,6 +139,11 @@ func (x *execution) setUp(ctx context.Context) (plan, error) {
 	p.tasks = slices.Concat(p.tasks, pre, main)
 	x.log.line("Complete job name: " + x.job.Name)
 	return p, err
+}
+
+// truthy reads a switch in the runner's environment (StringUtil.cs).
+func truthy(value string) bool {
+	return slices.Contains([]string{"1", "true", "$true"}, strings.ToLower(value))
 }
 
 func (x *execution) eventText() (string, error) {

@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(envFake); dir != "" {
 		os.Exit(fakeHook(dir))
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if builtDir != "" {
+		os.RemoveAll(builtDir)
+	}
+	os.Exit(status)
 }
 
 // instruction is what the fake hook does on a command, from the file COMMAND in its folder.
@@ -116,7 +120,8 @@ func newBench(t *testing.T, file string) *bench {
 	shim := filepath.Join(b.dir, "hook.sh")
 	write(t, shim, fmt.Sprintf("exec %q\n", os.Args[0]))
 	b.opts = job.Options{
-		Hook: shim, Root: t.TempDir(), Environ: []string{"PATH=" + os.Getenv("PATH"), envFake + "=" + b.dir, "HOME=" + b.dir},
+		Hook: shim, Root: t.TempDir(), Environ: []string{"PATH=" + os.Getenv("PATH"), envFake + "=" + b.dir, "HOME=" + b.dir,
+			"GORACE=atexit_sleep_ms=0"},
 		Github: map[string]string{"repository": "octocat/repo"}, Sink: jobevent.Func(b.event),
 		Delays: process.Delays{Interrupt: 300 * time.Millisecond, Terminate: 300 * time.Millisecond, Output: 300 * time.Millisecond},
 	}
@@ -234,10 +239,9 @@ func (b *bench) has(lines ...string) {
 	b.t.Helper()
 	log := b.log()
 	all := strings.Split(log, "\n")
-	for _, line := range lines {
-		if !slices.Contains(all, line) {
-			b.t.Errorf("no line %q in:\n%s", line, log)
-		}
+	missing := slices.DeleteFunc(lines, func(line string) bool { return slices.Contains(all, line) })
+	if len(missing) > 0 {
+		b.t.Errorf("no lines %q in:\n%s", missing, log)
 	}
 }
 

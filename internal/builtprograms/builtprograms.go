@@ -1,0 +1,31 @@
+// Package builtprograms builds gantry's programs for tests that run them as processes.
+package builtprograms
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Build puts gantry, gantry-agent and hook.sh into a folder, which every user can enter afterwards. Root is the folder
+// of the module. It gives the path of hook.sh.
+func Build(ctx context.Context, root, dir string, environ []string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir, "./cmd/gantry", "./cmd/gantry-agent")
+	cmd.Dir = root
+	cmd.Env = append(append([]string{}, environ...), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the programs: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	shim, err := os.ReadFile(filepath.Join(root, "cmd/gantry-agent/hook.sh"))
+	if err != nil {
+		return "", fmt.Errorf("copying the shim: %w", err)
+	}
+	path := filepath.Join(dir, "hook.sh")
+	if err := os.WriteFile(path, shim, 0o755); err != nil {
+		return "", fmt.Errorf("copying the shim: %w", err)
+	}
+	return path, os.Chmod(dir, 0o755)
+}
