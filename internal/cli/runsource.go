@@ -30,7 +30,7 @@ func (p *Process) findSource(ctx context.Context, workflow string) (*source, err
 	if err != nil {
 		return nil, err
 	}
-	root := repositoryOf(path)
+	root := repositoryOf(path, p.Dir)
 	rel, err := filepath.Rel(root, path)
 	if err != nil {
 		return nil, verdict.New(verdict.Bug, "", "finding %s below %s: %w", path, root, err)
@@ -47,7 +47,7 @@ func (p *Process) workflowPath(workflow string) (string, error) {
 		}
 		return path, nil
 	}
-	dir := filepath.Join(repositoryOf(filepath.Join(p.Dir, "x")), ".github", "workflows")
+	dir := filepath.Join(repositoryOf(filepath.Join(p.Dir, "x"), p.Dir), ".github", "workflows")
 	var all []string
 	for _, pattern := range []string{"*.yml", "*.yaml"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -74,8 +74,8 @@ func (p *Process) workflowPath(workflow string) (string, error) {
 }
 
 // repositoryOf is the folder of the checkout that a workflow is part of: the one with .git, else the one with
-// .github/workflows, else the workflow's own.
-func repositoryOf(workflow string) string {
+// .github/workflows, else the current one if the workflow is below it, else the workflow's own.
+func repositoryOf(workflow, current string) string {
 	dir := filepath.Dir(workflow)
 	for above := dir; ; above = filepath.Dir(above) {
 		if _, err := os.Lstat(filepath.Join(above, ".git")); err == nil {
@@ -87,6 +87,9 @@ func repositoryOf(workflow string) string {
 	}
 	if strings.HasSuffix(dir, filepath.Join(".github", "workflows")) {
 		return filepath.Dir(filepath.Dir(dir))
+	}
+	if below, err := filepath.Rel(current, workflow); err == nil && filepath.IsLocal(below) {
+		return current
 	}
 	return dir
 }
