@@ -31,7 +31,7 @@ func TestRealWorkflows(t *testing.T) {
 // Those with something of an engine's in them end so on Podman too.
 func TestRealWorkflowsOnPodman(t *testing.T) {
 	var files []string
-	for _, name := range []string{"postgres-service", "redis-by-port", "docker-actions", "volumes-and-options", "service-command",
+	for _, name := range []string{"postgres-service", "redis-by-port", "docker-actions", "service-command", "mysql-credentials",
 		"background-steps", "unhealthy-service"} {
 		files = append(files, filepath.Join(realDir, name+".yml"))
 	}
