@@ -21,6 +21,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/memfd"
 	"github.com/gantry-ci/gantry/internal/responsefile"
+	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -114,8 +115,18 @@ func (p *Process) newHandler(ctx context.Context, cfg *config.Config, in *hook.I
 	if in.Command == hook.RunScriptStep || in.Command == hook.RunContainerStep {
 		h.Log = p.Stderr // standard output is the step's, byte for byte
 	}
+	if in.Command != hook.CleanupJob && jobsCanWrite(h.Store.Dir, h.Runner.Work) {
+		return nil, verdict.New(verdict.Configuration, "set state_dir (GANTRY_STATE_DIR) to a folder that only the runner's user can write, outside of _work",
+			"the state folder %s lies in the runner's work folder, where jobs can write", h.Store.Dir)
+	}
 	h.Resume, err = parseResume(resume)
 	return h, err
+}
+
+// jobsCanWrite says whether the state folder lies in the work folder, which job containers mount.
+func jobsCanWrite(stateDir, work string) bool {
+	_, below := safefs.Rel(safefs.RealPath(work), safefs.RealPath(stateDir))
+	return work != "" && below
 }
 
 // bareHandler is a handler for work folder work, which may be "".

@@ -251,3 +251,17 @@ func TestAResponseFileThatCannotBeWrittenIsRefusedFirst(t *testing.T) {
 		nothingMade(t, e, r)
 	}
 }
+
+// Records of jobs are believed: they must lie where no job can write.
+func TestAStateFolderInTheWorkFolderIsRefused(t *testing.T) {
+	r := bare(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(r.Work, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{r.Work, filepath.Join(r.Work, "_temp/state"), filepath.Join(link, "not/made/yet")} {
+		r.Client.Env = append(without(r.Client.Env, "GANTRY_STATE_DIR"), "GANTRY_STATE_DIR="+dir)
+		explains(t, r.Prepare(ctx(t), r.JobContainer(testbed.Busybox)), "configuration", "state folder", "GANTRY_STATE_DIR")
+		explains(t, r.Call(ctx(t), hook.RunContainerStep, r.ContainerStep(testbed.Busybox)), "configuration", "state folder")
+	}
+}

@@ -124,8 +124,8 @@ func (d agentDir) covers(mounts []engine.Mount) []engine.Mount {
 	var all []engine.Mount
 	hidden := filepath.Join(d.work, "_temp", agent.ParentDir)
 	for _, m := range mounts {
-		source := realPath(m.Source) // a link to the work folder shows it as well
-		rel, below := safefs.Rel(source, realPath(hidden))
+		source := safefs.RealPath(m.Source) // a link to the work folder shows it as well
+		rel, below := safefs.Rel(source, safefs.RealPath(hidden))
 		if !filepath.IsAbs(m.Source) || !below {
 			continue
 		}

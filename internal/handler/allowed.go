@@ -2,10 +2,9 @@ package handler
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 
 	"github.com/gantry-ci/gantry/internal/policy"
+	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -13,7 +12,7 @@ import (
 func (p *planner) allowed(pt part) error {
 	r := policy.Request{
 		Title: pt.title, Image: pt.in.Image, BaseImages: pt.baseImages, Options: pt.opts,
-		Volumes: pt.in.UserMountVolumes, Ports: pt.in.PortMappings, RealPath: realPath,
+		Volumes: pt.in.UserMountVolumes, Ports: pt.in.PortMappings, RealPath: safefs.RealPath,
 		Step: pt.role == roleStep, JobContainer: pt.hasJob,
 	}
 	if p.socket != "" {
@@ -27,17 +26,4 @@ func (p *planner) allowed(pt part) error {
 		return nil
 	}
 	return verdict.New(verdict.Workflow, "ask the administrator of this runner, or use something that the policy allows", "%w", errors.Join(all...))
-}
-
-// realPath follows links of a host path; a path that does not exist is judged by its nearest folder that does.
-func realPath(path string) string {
-	for dir, rest := path, ""; ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
-		real, err := filepath.EvalSymlinks(dir)
-		if err == nil {
-			return filepath.Join(real, rest)
-		}
-		if !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
-			return ""
-		}
-	}
 }

@@ -31,6 +31,20 @@ func Rel(base, path string) (rel string, ok bool) {
 	return rel, true
 }
 
+// RealPath follows the links of a path. Of one that does not exist it follows those of the nearest folder that does; ""
+// if that cannot be looked at.
+func RealPath(path string) string {
+	for dir, rest := path, ""; ; dir, rest = filepath.Dir(dir), filepath.Join(filepath.Base(dir), rest) {
+		real, err := filepath.EvalSymlinks(dir)
+		if err == nil {
+			return filepath.Join(real, rest)
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
+}
+
 // OpenFile opens rel below base. Base itself is trusted and may contain links; a link in rel gives ELOOP (as last
 // component) or ENOTDIR (before). Flags and perm are those of os.OpenFile; the call never blocks on a FIFO.
 func OpenFile(base, rel string, flag int, perm fs.FileMode) (*os.File, error) {

@@ -84,3 +84,20 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestRealPathFollowsLinksAsFarAsThePathExists(t *testing.T) {
+	base := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(base, "a/b"), 0o700))
+	must(t, os.Symlink("a", filepath.Join(base, "l")))
+	must(t, os.Symlink("loop", filepath.Join(base, "loop")))
+	for path, want := range map[string]string{
+		"a": "a", "l": "a", "l/b": "a/b", "l/b/c/d": "a/b/c/d", "none": "none", "l/../x": "x",
+	} {
+		if got := safefs.RealPath(filepath.Join(base, path)); got != filepath.Join(base, want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	if got := safefs.RealPath(filepath.Join(base, "loop/x")); got != "" {
+		t.Errorf("a loop leads to %s", got)
+	}
+}
