@@ -217,7 +217,7 @@ func (x *execution) publishDeferred() {
 }
 
 // drain waits for all steps before the post steps begin, and merges their results into the job's.
-func (b *background) drain(_, job context.Context) {
+func (b *background) drain(job context.Context) {
 	open := b.open()
 	b.wait(job, open)
 	b.flush(open)

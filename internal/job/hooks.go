@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -73,7 +74,7 @@ func (x *execution) call(ctx context.Context, command hook.Command, args any) (*
 	recording.end(result, err, time.Since(began))
 	x.hooks.keep(state, result.State)
 	if err != nil {
-		return result, x.explain(client, err)
+		return result, x.explain(client, result, time.Since(began), err)
 	}
 	return result, nil
 }
@@ -102,7 +103,7 @@ func (x *execution) hookShell(client hook.Client) string {
 }
 
 // explain tells a failure: the runner's own text first, then what exactly was wrong, if that is not in the log yet.
-func (x *execution) explain(client hook.Client, err error) error {
+func (x *execution) explain(client hook.Client, result *hook.CallResult, took time.Duration, err error) error {
 	var failure *hook.CallError
 	if !errors.As(err, &failure) {
 		return fmt.Errorf("calling %s: %w", client.HookPath, err)
@@ -117,7 +118,8 @@ func (x *execution) explain(client hook.Client, err error) error {
 	case hook.CauseExit:
 		x.log.trace(failure.Inner.Error())
 	case hook.CauseCanceled:
-		x.log.line(fmt.Sprintf("gantry: %s of %s was cancelled before its end", failure.Command, client.HookPath))
+		x.log.line(fmt.Sprintf("gantry: %s of %s had not ended after %v, and was cancelled by %s",
+			failure.Command, client.HookPath, took.Round(100*time.Millisecond), signals(result.Signals)))
 	case hook.CauseCrash:
 		x.log.error(failure.Inner.Error())
 		x.log.line(fmt.Sprintf("gantry: the runner does not survive the response of %s to %s", client.HookPath, failure.Command))
@@ -125,6 +127,18 @@ func (x *execution) explain(client hook.Client, err error) error {
 		x.log.line("gantry: " + failure.Inner.Error())
 	}
 	return errFailed
+}
+
+func signals(sent []syscall.Signal) string {
+	names := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM", syscall.SIGKILL: "SIGKILL"}
+	var all []string
+	for _, s := range sent {
+		all = append(all, names[s])
+	}
+	if len(all) == 0 {
+		return "no signal, as it had not begun"
+	}
+	return strings.Join(all, ", ")
 }
 
 // recording is a call that may be recorded.

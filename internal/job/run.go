@@ -47,18 +47,15 @@ func (r *runner) steps(ctx context.Context, p plan) *Kept {
 		timer := time.AfterFunc(p.timeout, func() { stop(r.timedOut(p.timeout)) })
 		defer timer.Stop()
 	}
-	all, stopAll := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stopAll(nil)
-	defer context.AfterFunc(job, func() {
-		time.AfterFunc(orTime(r.opts.CancelBudget, 285*time.Second), func() { stopAll(errBudget) })
-	})()
+	all, stopAll := r.budget(ctx, job)
+	defer stopAll()
 	background := newBackground(r)
 	for _, t := range p.tasks {
 		if !background.take(all, job, t) {
 			r.perform(all, job, t)
 		}
 	}
-	background.drain(all, job)
+	background.drain(job)
 	var kept *Kept
 	for t := r.state.popPost(); t != nil; t = r.state.popPost() {
 		if t.own && r.opts.Keep && r.state.result() == jobevent.Failure {
@@ -68,6 +65,24 @@ func (r *runner) steps(ctx context.Context, p plan) *Kept {
 		r.perform(all, job, t)
 	}
 	return kept
+}
+
+// budget gives a context for all steps, which ends some time after that of the job.
+func (r *runner) budget(ctx, job context.Context) (all context.Context, stop func()) {
+	all, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	go func() {
+		select {
+		case <-job.Done():
+		case <-all.Done():
+			return
+		}
+		select {
+		case <-time.After(orTime(r.opts.CancelBudget, 285*time.Second)):
+			cancel(errBudget)
+		case <-all.Done():
+		}
+	}()
+	return all, func() { cancel(nil) }
 }
 
 func (r *runner) timedOut(limit time.Duration) error {
@@ -101,44 +116,59 @@ func (r *runner) keep(cleanup *task) *Kept {
 // actions of other repositories.
 func (x *execution) setUp(ctx context.Context) (plan, error) {
 	event, err := x.eventText()
+	if err == nil {
+		err = x.dirs.Create(x.runner.member("name"), []byte(event))
+	}
+	if err == nil {
+		err = x.jobEnv()
+	}
+	if err == nil {
+		err = x.jobDefaults()
+	}
 	if err != nil {
 		return plan{}, err
 	}
-	if err := x.dirs.Create(x.runner.member("name"), []byte(event)); err != nil {
-		return plan{}, err
-	}
-	if err := x.jobEnv(); err != nil {
-		return plan{}, err
-	}
-	if err := x.jobDefaults(); err != nil {
-		return plan{}, err
-	}
-	minutes, err := x.evaluator().number(x.job.Job.TimeoutMinutes)
+	req, err := x.jobContainers()
 	if err != nil {
 		return plan{}, err
 	}
-	if minutes == 0 {
-		minutes = 360
-	}
-	p := plan{timeout: time.Duration(minutes * float64(time.Minute))}
-	req, err := x.containers()
-	if err != nil {
+	p := plan{}
+	if p.timeout, err = x.jobTimeout(); err != nil {
 		return plan{}, err
-	}
-	if c := req.args.Container; c != nil {
-		x.runner.container = &container{mapping: x.dirs.JobContainer(slices.Concat(c.SystemMountVolumes, c.UserMountVolumes))}
-	}
-	if x.runner.container == nil && truthy(lookup(x.opts.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER")) {
-		return plan{}, errors.New("Jobs without a job container are forbidden on this runner, please add a 'container:' to your job " +
-			"or contact your self-hosted runner administrator.")
 	}
 	if !req.empty() {
 		p.tasks = append(p.tasks, prepareTask(req))
 	}
 	pre, main, err := x.plan(ctx, x.job.Job.Steps)
+	if err != nil {
+		return plan{}, err
+	}
 	p.tasks = slices.Concat(p.tasks, pre, main)
 	x.log.line("Complete job name: " + x.job.Name)
-	return p, err
+	return p, nil
+}
+
+// jobContainers evaluates the containers, and settles where steps run.
+func (x *execution) jobContainers() (request, error) {
+	req, err := x.containers()
+	if err != nil {
+		return req, err
+	}
+	if c := req.args.Container; c != nil {
+		x.runner.container = &container{mapping: x.dirs.JobContainer(slices.Concat(c.SystemMountVolumes, c.UserMountVolumes))}
+	} else if truthy(lookup(x.opts.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER")) {
+		return req, errors.New("Jobs without a job container are forbidden on this runner, please add a 'container:' to your job " +
+			"or contact your self-hosted runner administrator.")
+	}
+	return req, nil
+}
+
+func (x *execution) jobTimeout() (time.Duration, error) {
+	minutes, err := x.evaluator().number(x.job.Job.TimeoutMinutes)
+	if minutes <= 0 {
+		minutes = 360
+	}
+	return time.Duration(minutes * float64(time.Minute)), err
 }
 
 // truthy reads a switch in the runner's environment (StringUtil.cs).

@@ -17,6 +17,7 @@ import (
 // step.
 type use struct {
 	step   *workflow.Step
+	depth  int              // how many composite actions are around it
 	dir    string           // of the action on the host; "" for docker://image
 	action *workflow.Action // nil while the action is a local one that has not been read yet
 	// checkout says that it is actions/checkout, which is built in.
@@ -72,6 +73,9 @@ func (u *use) name() string {
 	return name + "@" + uses.Ref
 }
 
+// maxDepth is how many composite actions may use one another.
+const maxDepth = 9
+
 // stage is one of the three times at which an action runs.
 type stage int
 
@@ -124,11 +128,14 @@ func (u *use) condition(s stage) workflow.Text {
 
 // find makes the use of a step's action. Remote actions are fetched, and those that they use; local ones are read when
 // they run, because the workspace is empty before.
-func (x *execution) find(ctx context.Context, step *workflow.Step) (*use, error) {
+func (x *execution) find(ctx context.Context, step *workflow.Step, depth int) (*use, error) {
 	if step.Uses == nil {
 		return nil, nil
 	}
-	u := &use{step: step}
+	if depth > maxDepth {
+		return nil, fmt.Errorf("Composite action depth exceeded max depth %d", maxDepth)
+	}
+	u := &use{step: step, depth: depth}
 	uses := step.Uses
 	switch uses.Kind {
 	case workflow.DockerImage:
@@ -174,7 +181,7 @@ func (x *execution) load(ctx context.Context, u *use) error {
 	}
 	u.action = action
 	for _, step := range action.Composite {
-		inner, err := x.find(ctx, step)
+		inner, err := x.find(ctx, step, u.depth+1)
 		if err != nil {
 			return err
 		}
@@ -204,7 +211,7 @@ func (x *execution) plan(ctx context.Context, steps []*workflow.Step) (pres, mai
 }
 
 func (x *execution) planStep(ctx context.Context, step *workflow.Step, pres, mains *[]*task) error {
-	u, err := x.find(ctx, step)
+	u, err := x.find(ctx, step, 0)
 	if err != nil {
 		return err
 	}
