@@ -1,0 +1,125 @@
+package conformance
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// owned tells one runner's containers, networks and volumes from everything else on an engine, whatever labels the
+// hook uses. A container belongs to the runner if its environment has the runner's token, which the suite puts into
+// every request, if it mounts something of the runner's folder, if it has a label that was only seen on containers
+// of the runner, or if it is in one of the runner's networks.
+type owned struct {
+	engine *Engine
+	token  string
+	root   string
+
+	mu         sync.Mutex
+	containers map[string]bool
+	networks   map[string]bool
+	volumes    map[string]bool
+	labels     map[string]bool // "key=value"
+}
+
+// inventory is what a runner has on an engine now.
+type inventory struct {
+	Containers, Networks, Volumes []string
+}
+
+// now looks at the engine.
+func (o *owned) now(ctx context.Context) (inventory, error) {
+	containers, err := o.engine.containers(ctx)
+	if err != nil {
+		return inventory{}, err
+	}
+	networks, err := o.engine.networks(ctx)
+	if err != nil {
+		return inventory{}, err
+	}
+	var have inventory
+	o.mu.Lock()
+	have.Containers = o.claim(containers)
+	for _, n := range networks {
+		if o.networks[n.Name] || o.labelled(n.Labels) {
+			o.networks[n.Name] = true
+			have.Networks = append(have.Networks, n.Name)
+		}
+	}
+	volumes := slices.Sorted(maps.Keys(o.volumes))
+	o.mu.Unlock()
+	for _, v := range volumes {
+		there, err := o.engine.exists(ctx, "volume", v)
+		if err != nil {
+			return have, err
+		}
+		if there {
+			have.Volumes = append(have.Volumes, v)
+		}
+	}
+	return have, nil
+}
+
+// claim finds the runner's containers, and learns from them. o.mu is held.
+func (o *owned) claim(all []*container) []string {
+	var own, foreign []*container
+	for _, c := range all {
+		if o.mine(c) {
+			own = append(own, c)
+		} else {
+			foreign = append(foreign, c)
+		}
+	}
+	var ids []string
+	for _, c := range own {
+		ids = append(ids, c.ID)
+		o.containers[c.ID] = true
+		for _, n := range c.Networks {
+			if !standardNetwork(n) {
+				o.networks[n] = true
+			}
+		}
+		for _, v := range c.Volumes {
+			o.volumes[v] = true
+		}
+		for key, value := range c.Labels {
+			if distinctive.MatchString(key + "=" + value) {
+				o.labels[key+"="+value] = true
+			}
+		}
+	}
+	for _, c := range foreign {
+		for key, value := range c.Labels {
+			delete(o.labels, key+"="+value)
+		}
+	}
+	return ids
+}
+
+func (o *owned) mine(c *container) bool {
+	inside := func(path string) bool { return path == o.root || strings.HasPrefix(path, o.root+"/") }
+	return o.containers[c.ID] || o.labelled(c.Labels) ||
+		slices.ContainsFunc(c.Env, func(kv string) bool { return strings.Contains(kv, o.token) }) ||
+		slices.ContainsFunc(c.Sources, inside) ||
+		slices.ContainsFunc(c.Networks, func(n string) bool { return o.networks[n] })
+}
+
+func (o *owned) labelled(labels map[string]string) bool {
+	for key, value := range labels {
+		if o.labels[key+"="+value] {
+			return true
+		}
+	}
+	return false
+}
+
+// distinctive are labels that can name one runner or job, and not a kind of thing.
+var distinctive = regexp.MustCompile(`[0-9a-f]{6}`)
+
+// standardNetwork says whether a network is the engine's own.
+func standardNetwork(name string) bool {
+	return slices.Contains([]string{"bridge", "host", "none", "podman", "slirp4netns", "pasta"}, name)
+}

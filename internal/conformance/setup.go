@@ -1,0 +1,294 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/conformance/images"
+)
+
+// BaseImages are the images from outside that the suite takes everything else from, by their short name. Without
+// bash the cases that need it are skipped.
+func BaseImages() map[string]string {
+	return map[string]string{"busybox": "busybox:1", "bash": "debian:stable-slim"}
+}
+
+// credentials are those of the registry with a password.
+func (s *Suite) credentials() Credentials {
+	if s.Registry.Host != "" {
+		return s.Registry
+	}
+	return Credentials{Host: s.private.Addr, User: s.private.User, Password: s.private.Password, Image: "conform/private:1"}
+}
+
+// begin starts registries, makes images, and sees whether the engine can pull them.
+func (s *Suite) begin(ctx context.Context) (err error) {
+	if s.open, err = images.Serve("", ""); err != nil {
+		return err
+	}
+	if s.private, err = images.Serve("conformance", "p@ss:"+randomHex(12)); err != nil {
+		return errors.Join(err, s.open.Close())
+	}
+	s.images = map[string]string{}
+	if err := s.fill(ctx); err != nil {
+		return errors.Join(err, s.open.Close(), s.private.Close())
+	}
+	return nil
+}
+
+func (s *Suite) fill(ctx context.Context) error {
+	busybox, err := s.base(ctx, "busybox")
+	if err != nil {
+		return fmt.Errorf("getting the image that all others are made of: %w", err)
+	}
+	made, err := derived(busybox)
+	if err != nil {
+		return err
+	}
+	if bash, err := s.base(ctx, "bash"); err == nil {
+		made["bash"] = bash
+	}
+	s.made = made
+	for name, image := range made {
+		if err := s.offer(name, image); err != nil {
+			return err
+		}
+	}
+	for name, at := range map[string]*images.Registry{"private": s.private, "flaky": s.open, "late": s.open, "held": s.open} {
+		if err := at.Add("conform/"+name, "1", busybox); err != nil {
+			return err
+		}
+		s.images[name] = at.Addr + "/conform/" + name + ":1"
+	}
+	s.images["digest"] = s.open.Addr + "/conform/busybox@" + s.open.Digest("conform/busybox", "1")
+	if s.Registry.Host != "" {
+		s.images["private"] = s.Registry.Host + "/" + s.Registry.Image
+	}
+	if err := s.writeRegistries(); err != nil {
+		return err
+	}
+	if _, err := s.Engine.run(ctx, "pull", "--quiet", s.images["busybox"]); err != nil {
+		return fmt.Errorf("the engine cannot pull from the suite's own registry on 127.0.0.1: %w", err)
+	}
+	return nil
+}
+
+func (s *Suite) offer(name string, image *images.Image) error {
+	s.images[name] = s.open.Addr + "/conform/" + name + ":1"
+	return s.open.Add("conform/"+name, "1", image)
+}
+
+// base reads a base image out of the engine, which pulls it if it has to.
+func (s *Suite) base(ctx context.Context, name string) (*images.Image, error) {
+	image := BaseImages()[name]
+	if other := s.Rewrite[image]; other != "" {
+		image = other
+	}
+	there, err := s.Engine.exists(ctx, "image", image)
+	if err != nil {
+		return nil, err
+	}
+	if !there {
+		if _, err := s.Engine.run(ctx, "pull", "--quiet", image); err != nil {
+			return nil, err
+		}
+	}
+	archive, err := s.Engine.run(ctx, "save", image)
+	if err != nil {
+		return nil, err
+	}
+	return images.Read(bytes.NewReader(archive))
+}
+
+// writeRegistries tells podman that the suite's registries have no TLS; Docker assumes it of 127.0.0.1.
+func (s *Suite) writeRegistries() error {
+	if s.Engine.Name != "podman" {
+		return nil
+	}
+	text, err := os.ReadFile(s.registriesConf())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("reading podman's registries.conf: %w", err)
+	}
+	for _, addr := range []string{s.open.Addr, s.private.Addr} {
+		text = fmt.Appendf(text, "\n[[registry]]\nlocation = %q\ninsecure = true\n", addr)
+	}
+	s.registries = filepath.Join(s.Dir, "registries.conf")
+	if err := os.WriteFile(s.registries, text, 0o644); err != nil {
+		return fmt.Errorf("writing a registries.conf: %w", err)
+	}
+	s.Engine.Environ = append(slices.Clone(s.Engine.Environ), "CONTAINERS_REGISTRIES_CONF="+s.registries)
+	return nil
+}
+
+// registriesConf is where podman would look.
+func (s *Suite) registriesConf() string {
+	home := ""
+	for _, kv := range s.Engine.Environ {
+		if path, ok := strings.CutPrefix(kv, "CONTAINERS_REGISTRIES_CONF="); ok && path != "" {
+			return path
+		}
+		if dir, ok := strings.CutPrefix(kv, "HOME="); ok {
+			home = dir
+		}
+	}
+	own := filepath.Join(home, ".config/containers/registries.conf")
+	if _, err := os.Stat(own); err == nil && s.UID != 0 {
+		return own
+	}
+	return "/etc/containers/registries.conf"
+}
+
+// finish removes the images that were pulled, and ends the registries.
+func (s *Suite) finish(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer stop()
+	var pulled []string
+	out, err := s.Engine.run(ctx, "images", "--format", "{{.Repository}}:{{.Tag}}")
+	for name := range strings.Lines(string(out)) {
+		if name = strings.TrimSpace(name); strings.HasPrefix(name, s.open.Addr+"/") || strings.HasPrefix(name, s.private.Addr+"/") {
+			pulled = append(pulled, name)
+		}
+	}
+	if len(pulled) > 0 && err == nil {
+		_, err = s.Engine.run(ctx, append([]string{"rmi", "--force"}, pulled...)...)
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = nil // images of Dockerfile builds may stand on them
+		}
+	}
+	return errors.Join(err, s.open.Close(), s.private.Close())
+}
+
+// Find finds the engine's program and what kind of engine it is.
+func Find(ctx context.Context, name string, environ []string, uid int) (*Engine, error) {
+	program := ""
+	for _, kv := range environ {
+		if path, ok := strings.CutPrefix(kv, "PATH="); ok {
+			program = which(name, path)
+		}
+	}
+	if program == "" {
+		return nil, fmt.Errorf("there is no %s on PATH", name)
+	}
+	e := &Engine{Name: name, Program: program, Environ: environ}
+	format := "{{json .SecurityOptions}}"
+	if name == "podman" {
+		format = "{{.Host.Security.Rootless}}"
+	}
+	out, err := e.run(ctx, "info", "--format", format)
+	if err != nil {
+		return nil, fmt.Errorf("asking the engine: %w", err)
+	}
+	e.Rootless = strings.Contains(string(out), "true") && name == "podman" || strings.Contains(string(out), "rootless")
+	return e, nil
+}
+
+func which(name, searchPath string) string {
+	for _, dir := range filepath.SplitList(searchPath) {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+// derived makes the images of the cases. Each has busybox, but for noshell.
+func derived(busybox *images.Image) (map[string]*images.Image, error) {
+	all := map[string]*images.Image{"busybox": busybox}
+	for _, d := range designs() {
+		image, err := busybox.With(d.files...)
+		if err != nil {
+			return nil, fmt.Errorf("making the image %s: %w", d.name, err)
+		}
+		d.change(&image.Config)
+		all[d.name] = image
+	}
+	program, err := busybox.File("bin/busybox")
+	if err != nil {
+		return nil, fmt.Errorf("making an image without a shell: %w", err)
+	}
+	var files []images.File
+	for _, name := range []string{"echo", "env", "cat", "true", "false", "pwd", "sleep"} {
+		files = append(files, images.File{Path: "app/" + name, Content: program, Mode: 0o755})
+	}
+	bare, err := busybox.Scratch().With(files...)
+	if err != nil {
+		return nil, fmt.Errorf("making an image without a shell: %w", err)
+	}
+	bare.Config = images.Config{Env: []string{"PATH=/app"}, Entrypoint: []string{"/app/echo"}, Cmd: []string{"bare"}}
+	all["noshell"] = bare
+	return all, nil
+}
+
+// design is busybox with something more.
+type design struct {
+	name   string
+	files  []images.File
+	change func(*images.Config)
+}
+
+func text(path, content string, mode int64) images.File {
+	return images.File{Path: path, Content: []byte(content), Mode: mode}
+}
+
+func designs() []design {
+	healthy := &images.Healthcheck{Test: []string{"CMD-SHELL", "test -f /ready"}, Interval: time.Second, Timeout: 5 * time.Second, Retries: 60}
+	sick := &images.Healthcheck{Test: []string{"CMD-SHELL", "false"}, Interval: time.Second, Timeout: 5 * time.Second, Retries: 1}
+	return []design{
+		{"alpine", []images.File{text("etc/os-release", "NAME=\"Alpine Linux\"\nID=alpine\nVERSION_ID=3.22.0\n", 0o644)}, keepConfig},
+		{"wolfi", []images.File{text("etc/os-release", "ID=wolfi\nNAME=\"Wolfi, not alpine\"\n", 0o644)}, keepConfig},
+		{"nonroot", []images.File{
+			text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1234:1234:app:/home/app:/bin/sh\n", 0o644),
+			{Path: "home/app/", Mode: 0o755, UID: 1234},
+		}, func(c *images.Config) { c.User, c.WorkingDir = "1234:1234", "/home/app" }},
+		{"entry", nil, func(c *images.Config) {
+			c.Entrypoint, c.Cmd = []string{"/bin/echo", "entry"}, []string{"cmd", "of image"}
+			c.Env = append(c.Env, "OF_IMAGE=from the image")
+		}},
+		{"volume", nil, func(c *images.Config) { c.Volumes = map[string]struct{}{"/data": {}} }},
+		{"ownpath", []images.File{text("opt/own/bin/own-program", "#!/bin/sh\necho own program\n", 0o755)}, func(c *images.Config) {
+			c.Env = []string{"PATH=/opt/own/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+		}},
+		{"web", []images.File{text("www/index.html", "hello from web\n", 0o644)}, func(c *images.Config) {
+			c.Cmd, c.ExposedPorts = []string{"httpd", "-f", "-p", "8080", "-h", "/www"}, map[string]struct{}{"8080/tcp": {}}
+		}},
+		{"second", []images.File{text("www/index.html", "hello from second\n", 0o644)}, func(c *images.Config) {
+			c.Cmd, c.ExposedPorts = []string{"httpd", "-f", "-p", "9090", "-h", "/www"}, map[string]struct{}{"9090/tcp": {}}
+		}},
+		{"slow", []images.File{text("www/index.html", "hello from slow\n", 0o644)}, func(c *images.Config) {
+			c.Cmd, c.Healthcheck = []string{"sh", "-c", "sleep 4; touch /ready; exec httpd -f -p 8080 -h /www"}, healthy
+		}},
+		{"sick", nil, func(c *images.Config) {
+			c.Cmd, c.Healthcheck = []string{"sh", "-c", "echo the sick service says so; exec sleep 100000"}, sick
+		}},
+		{"crash", nil, func(c *images.Config) {
+			c.Cmd, c.Healthcheck = []string{"sh", "-c", "echo the crashing service says so; exit 3"}, healthy
+		}},
+	}
+}
+
+func keepConfig(*images.Config) {}
+
+// MarshalJSON writes a result with the facts of its case.
+func (r Result) MarshalJSON() ([]byte, error) {
+	type plain Result
+	return json.Marshal(struct {
+		ID       string  `json:"id"`
+		Title    string  `json:"title"`
+		Level    Level   `json:"level"`
+		Area     string  `json:"area"`
+		RestsOn  RestsOn `json:"rests_on"`
+		Duration float64 `json:"seconds"`
+		plain
+	}{r.Case.ID, r.Case.Title, r.Case.Level, r.Case.Area, r.Case.RestsOn, r.Took.Seconds(), plain(r)})
+}

@@ -1,0 +1,282 @@
+package conformance
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/conformance/images"
+)
+
+// Outcome is what became of a case.
+type Outcome string
+
+// The outcomes.
+const (
+	Pass Outcome = "pass"
+	Fail Outcome = "fail"
+	// NotSupported: the hook says clearly that it does not do this. It counts as pass only where nothing must be.
+	NotSupported Outcome = "not supported"
+	// Skipped: the machine lacks what the case needs.
+	Skipped Outcome = "skipped"
+	// Error: the suite could not find out. It never counts as pass.
+	Error Outcome = "error"
+)
+
+// Result is the outcome of one case.
+type Result struct {
+	Case     *Case         `json:"-"`
+	Outcome  Outcome       `json:"outcome"`
+	Failures []Failure     `json:"failures,omitempty"`
+	Note     string        `json:"note,omitempty"` // why it was skipped, what the hook does not support, what went wrong
+	Took     time.Duration `json:"-"`
+}
+
+// Credentials are those of a registry with a password. Image is a name there, without the host.
+type Credentials struct {
+	Host, User, Password, Image string
+}
+
+// Suite judges one hook on one engine.
+type Suite struct {
+	// Hook is the program, as ACTIONS_RUNNER_CONTAINER_HOOKS would name it; Node starts .js hooks.
+	Hook, Node string
+	// Environ is the environment of the hook, to which that of a runner is added.
+	Environ []string
+	Engine  *Engine
+	// Dir is a folder for the runners. Its path should be short: hooks may have sockets below it.
+	Dir string
+	// UID is the user that the suite runs as.
+	UID int
+	// Rewrite has names of base images, and those to take instead.
+	Rewrite map[string]string
+	// Registry is one with a password that the user gave; without Host the suite takes its own.
+	Registry Credentials
+	// Workers is how many jobs may run at the same time; 0 means 2.
+	Workers int
+	// Tell is called with each result, one at a time; nil for nobody.
+	Tell func(Result)
+
+	images        map[string]string
+	made          map[string]*images.Image
+	open, private *images.Registry
+	registries    string // a registries.conf for podman
+	telling       sync.Mutex
+}
+
+// Run runs cases and gives their results in the order of the collection. An error means that nothing could be judged.
+func (s *Suite) Run(ctx context.Context, all *Collection, chosen func(*Case) bool) ([]Result, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(all.Cases))
+	groups := s.group(all, chosen, results)
+	var queue sync.WaitGroup
+	next := make(chan *group)
+	for range cmp.Or(s.Workers, 2) {
+		queue.Go(func() {
+			for g := range next {
+				s.runGroup(ctx, all, g, results)
+			}
+		})
+	}
+	alone := slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return !g.alone })
+	for _, g := range groups {
+		if !g.alone {
+			next <- g
+		}
+	}
+	close(next)
+	queue.Wait()
+	for _, g := range alone {
+		s.runGroup(ctx, all, g, results)
+	}
+	ran := slices.DeleteFunc(results, func(r Result) bool { return r.Case == nil })
+	return ran, s.finish(ctx)
+}
+
+// group is cases that run one after the other: those of a shared job, or a single one.
+type group struct {
+	job   string
+	cases []int
+	alone bool
+}
+
+// group sorts the chosen cases into groups, larger ones first. Those that lack something are skipped at once.
+func (s *Suite) group(all *Collection, chosen func(*Case) bool, results []Result) []*group {
+	var groups []*group
+	shared := map[string]*group{}
+	for i := range all.Cases {
+		c := &all.Cases[i]
+		if !chosen(c) {
+			continue
+		}
+		if lacking := s.missing(slices.Concat(c.Needs, all.Jobs[c.Job].Needs)); lacking != "" {
+			results[i] = Result{Case: c, Outcome: Skipped, Note: lacking}
+			s.tell(results[i])
+			continue
+		}
+		key := c.Job
+		if c.Alone && key != "" {
+			key += " alone"
+		}
+		g := shared[key]
+		if g == nil || c.Job == "" {
+			g = &group{job: c.Job, alone: c.Alone}
+			groups, shared[key] = append(groups, g), g
+		}
+		g.cases = append(g.cases, i)
+	}
+	slices.SortStableFunc(groups, func(a, b *group) int { return len(b.cases) - len(a.cases) })
+	return groups
+}
+
+func (s *Suite) tell(r Result) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.Tell != nil {
+		s.Tell(r)
+	}
+}
+
+// runGroup runs the cases of a group in a scene.
+func (s *Suite) runGroup(ctx context.Context, all *Collection, g *group, results []Result) {
+	var setup RunnerSetup
+	if g.job == "" {
+		setup = all.Cases[g.cases[0]].Runner
+	} else {
+		setup = all.Jobs[g.job].Runner
+	}
+	sc, err := s.newScene(setup)
+	var seen *observation
+	if err == nil && g.job != "" {
+		seen, err = sc.share(ctx, all.Jobs[g.job])
+	}
+	for _, i := range g.cases {
+		start := time.Now()
+		r := Result{Case: &all.Cases[i], Outcome: Error}
+		switch {
+		case err != nil:
+			r.Note = err.Error()
+		case ctx.Err() != nil:
+			r.Note = "the suite was interrupted"
+		default:
+			sc.freshVars()
+			r = sc.runCase(ctx, r.Case, seen)
+		}
+		r.Took = time.Since(start)
+		results[i] = r
+		if i != g.cases[len(g.cases)-1] {
+			s.tell(r)
+		}
+	}
+	last := &results[g.cases[len(g.cases)-1]]
+	if sc != nil {
+		if err := sc.end(ctx); err != nil {
+			last.Outcome, last.Note = Error, "cleaning up after it: "+err.Error()
+		}
+	}
+	s.tell(*last)
+}
+
+// share prepares a shared job.
+func (sc *scene) share(ctx context.Context, job SharedJob) (*observation, error) {
+	call, err := sc.read(&job.Call)
+	if err != nil {
+		return nil, err
+	}
+	return sc.observe(ctx, &made{Call: call, stdout: newCollector(), stderr: newCollector(), ended: make(chan struct{})})
+}
+
+// runCase runs a case; shared is what was seen of its shared job's prepare_job.
+func (sc *scene) runCase(ctx context.Context, c *Case, shared *observation) Result {
+	r := Result{Case: c, Outcome: Pass}
+	if shared != nil {
+		failures, err := sc.judge(ctx, &Call{Expect: c.Prepared}, shared)
+		if line := refused(shared); len(failures) > 0 && line != "" {
+			return Result{Case: c, Outcome: NotSupported, Note: line}
+		}
+		for i := range failures {
+			failures[i].Call = "prepare_job of the job " + c.Job
+		}
+		if r.add(failures, err); len(failures) > 0 || err != nil {
+			return r
+		}
+	}
+	for i := range c.Calls {
+		failures, err := sc.run(ctx, &c.Calls[i], fmt.Sprint(i+1), nil)
+		if r.add(failures, err); len(failures) > 0 || err != nil {
+			break // what follows would only repeat it
+		}
+	}
+	return r
+}
+
+// add takes over the findings of a call.
+func (r *Result) add(failures []Failure, err error) {
+	var no *notSupported
+	switch {
+	case errors.As(err, &no):
+		r.Outcome, r.Note = NotSupported, no.line
+		return
+	case err != nil:
+		r.Outcome, r.Note = Error, err.Error()
+	case len(failures) > 0:
+		r.Outcome = Fail
+	}
+	r.Failures = append(r.Failures, failures...)
+}
+
+// notSupported is not an error: it ends a case that the hook refuses clearly.
+type notSupported struct{ line string }
+
+func (n *notSupported) Error() string { return "the hook does not support it: " + n.line }
+
+// hookEnv is the environment of a hook.
+func (s *Suite) hookEnv() []string {
+	env := slices.DeleteFunc(slices.Clone(s.Environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return strings.HasPrefix(name, "GITHUB_") || strings.HasPrefix(name, "RUNNER_") || strings.HasPrefix(name, "ACTIONS_")
+	})
+	if s.registries != "" {
+		env = append(env, "CONTAINERS_REGISTRIES_CONF="+s.registries)
+	}
+	return env
+}
+
+// removeFolder removes a runner's folder. What containers left of other users, a container removes.
+func (s *Suite) removeFolder(ctx context.Context, folder string) error {
+	if os.RemoveAll(folder) == nil {
+		return nil
+	}
+	if _, err := s.Engine.run(ctx, "run", "--rm", "--user", "0:0", "--volume", folder+":/gone", s.images["busybox"],
+		"sh", "-c", "chmod -R 777 /gone; rm -rf /gone/* /gone/.[!.]*"); err != nil {
+		return fmt.Errorf("removing %s: %w", folder, err)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		return fmt.Errorf("removing the runner's folder: %w", err)
+	}
+	return nil
+}
+
+// Match makes a filter from patterns like exit-*; without any it takes every case.
+func Match(patterns []string) (func(*Case) bool, error) {
+	for _, p := range patterns {
+		if _, err := filepath.Match(p, ""); err != nil {
+			return nil, fmt.Errorf("the pattern %q: %w", p, err)
+		}
+	}
+	return func(c *Case) bool {
+		return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool {
+			ok, _ := filepath.Match(p, c.ID) // the pattern is a good one
+			return ok
+		})
+	}, nil
+}
