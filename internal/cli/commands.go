@@ -12,6 +12,7 @@ func commands(p *Process) []*cobra.Command {
 		newGCCmd(p),
 		newRunCmd(p),
 		newReplayCmd(p),
+		newConformCmd(p),
 		newConfigCmd(p),
 		newVersionCmd(p),
 	}
