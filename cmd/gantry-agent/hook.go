@@ -27,7 +27,13 @@ import (
 )
 
 // runHook does script steps itself and leaves everything else, and everything unusual, to the full program.
-func runHook(args []string) int {
+func runHook(args []string) (status int) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			verdict.Print(os.Stderr, verdict.Panicked(broken))
+			status = 1
+		}
+	}()
 	text, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return report(fmt.Errorf("reading the command from standard input: %w", err))

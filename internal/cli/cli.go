@@ -54,7 +54,13 @@ type exitError struct{ code int }
 func (e *exitError) Error() string { return "" }
 
 // Main runs the command that p.Args name and returns the exit status. It prints errors.
-func Main(ctx context.Context, p *Process) int {
+func Main(ctx context.Context, p *Process) (code int) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			verdict.Print(p.Stderr, verdict.Panicked(broken))
+			code = exitCouldNot
+		}
+	}()
 	root := newRoot(p)
 	root.SetArgs(p.Args)
 	root.SetIn(p.Stdin)
