@@ -36,7 +36,7 @@ type Client struct {
 	// OutputDelay is how long the end of the output is waited for after the end of the hook. 0 means 5 s.
 	OutputDelay time.Duration
 	// Sent, if it is not nil, is told what Call writes to the hook's standard input, before the hook starts.
-	Sent func(stdin []byte)
+	Sent func(stdin []byte) `json:"-"`
 }
 
 // CallResult is what the runner knows after a command.
