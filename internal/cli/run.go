@@ -169,13 +169,13 @@ func whatRuns(j *workflow.Job) string {
 }
 
 // audience makes the sinks of a run, and what is to be done when it is over.
-func (p *Process) audience(o runOptions) (sink jobevent.Sink, after func() error) {
+func (p *Process) audience(o runOptions, hook string) (sink jobevent.Sink, after func() error) {
 	var sinks []jobevent.Sink
 	end := func() {}
 	if o.json {
 		sinks = append(sinks, console.JSON(p.Stdout))
 	} else {
-		log := console.New(p.Stdout, console.Options{Colors: p.colors(), Debug: o.debug})
+		log := console.New(p.Stdout, console.Options{Colors: p.colors(), Debug: o.debug, Hide: "Run '" + hook + "'"})
 		sinks, end = append(sinks, log), log.Summary
 	}
 	if o.report == "" {

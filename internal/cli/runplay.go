@@ -53,7 +53,7 @@ func (p *Process) newPlay(o runOptions, s *source, v *runValues, configFlag stri
 	if err != nil {
 		return nil, verdict.New(verdict.Infrastructure, "name another folder with TMPDIR", "making a folder for the run: %w", err)
 	}
-	sink, after := p.audience(o)
+	sink, after := p.audience(o, hook)
 	pl := &play{p: p, keep: o.keep, sink: sink, after: after, engine: p.engineProgram(configFlag)}
 	pl.options = job.Options{
 		Hook: hook, Environ: p.hookEnviron(configFlag), Root: root, Source: s.root, Node: p.nodeFinder(o.node), ServerURL: o.serverURL,

@@ -32,6 +32,7 @@ type Log struct {
 	w      io.Writer
 	paint  painter
 	debug  bool
+	hide   string
 	jobs   []*job // in the order in which they began
 	active int
 	began  time.Time
@@ -55,17 +56,25 @@ type step struct {
 	name   string
 	headed bool // its title has been printed
 	groups int  // that are open
+	hidden bool // a group that is not shown is open
 }
 
 // Options say how a Log looks.
 type Options struct {
 	Colors bool
 	Debug  bool // show lines of style debug
+	// Hide is the title of groups that are not shown, unless Debug is set: what the runner says before each call of a
+	// hook.
+	Hide string
 }
 
 // New makes a log that is written to w. Errors of w are ignored: what cannot be shown is no reason to end a run.
 func New(w io.Writer, o Options) *Log {
-	return &Log{w: w, paint: painter{o.Colors}, debug: o.Debug}
+	hide := o.Hide
+	if o.Debug {
+		hide = ""
+	}
+	return &Log{w: w, paint: painter{o.Colors}, debug: o.Debug, hide: hide}
 }
 
 // Event implements jobevent.Sink.
@@ -119,6 +128,13 @@ func (l *Log) logLine(j *job, e jobevent.Event) {
 	depth, s := 2, j.steps[e.Step]
 	if s == nil {
 		depth, s = 1, &step{headed: true}
+	}
+	if e.Style == "group" && l.hide != "" && e.Text == l.hide {
+		s.hidden = true
+	}
+	if s.hidden {
+		s.hidden = e.Style != "endgroup"
+		return
 	}
 	if e.Style == "endgroup" {
 		s.groups = max(0, s.groups-1)

@@ -104,3 +104,19 @@ func TestJSONIsOneEventALine(t *testing.T) {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
+
+func TestGroupsThatAreHidden(t *testing.T) {
+	events := run(jobevent.Event{Kind: jobevent.JobStarted, Job: "a", Text: "a"},
+		jobevent.Event{Kind: jobevent.StepStarted, Job: "a", Step: 1, Text: "s"},
+		jobevent.Event{Kind: jobevent.Line, Job: "a", Step: 1, Style: "group", Text: "Run 'hook.sh'"},
+		jobevent.Event{Kind: jobevent.Line, Job: "a", Step: 1, Text: "inside"},
+		jobevent.Event{Kind: jobevent.Line, Job: "a", Step: 1, Style: "endgroup"},
+		jobevent.Event{Kind: jobevent.Line, Job: "a", Step: 1, Text: "outside"})
+	got := show(console.Options{Hide: "Run 'hook.sh'"}, events...)
+	if strings.Contains(got, "hook.sh") || strings.Contains(got, "inside") || !strings.Contains(got, "outside") {
+		t.Errorf("%s", got)
+	}
+	if got := show(console.Options{Hide: "Run 'hook.sh'", Debug: true}, events...); !strings.Contains(got, "inside") {
+		t.Errorf("it is hidden from those who look for mistakes:\n%s", got)
+	}
+}

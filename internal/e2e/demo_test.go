@@ -20,8 +20,8 @@ func TestDemo(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			contains(t, string(out), "  hello\n", "this is release 1.2.3", "hello from release 1.2.3",
-				"gantry: workflow: step exited with status 1", "prepare_job", "cleanup_job")
+			contains(t, string(out), "version 1.2.3", "Hello Bob! This is greet 1.2.3, greeting number 2!", "+PONG",
+				"gantry: workflow: step exited with status 1", "notes of release 1.2.3", "characters, says node", "success in ")
 			if images := engineSays(t, e, "images", "--format", "{{.Repository}}"); strings.Contains(images, "gantry.demo/") {
 				t.Errorf("images of the demo are left:\n%s", images)
 			}
