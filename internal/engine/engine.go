@@ -17,6 +17,10 @@ type Engine interface {
 	// (not running, permission denied on the socket).
 	Info(ctx context.Context) (Info, error)
 
+	// Local tells what can be known of the engine without asking it: Name, Path and Socket. It takes next to no time,
+	// and does not find out whether the engine answers.
+	Local(ctx context.Context) (Info, error)
+
 	// StartJob makes the job's network, pulls images in parallel (each once), starts the containers in parallel,
 	// and waits until every container that declares a health check is healthy. It fails as soon as one service
 	// exits or turns unhealthy, with the last 100 lines of its log in the error. After an error what was made is
@@ -86,6 +90,9 @@ type JobSpec struct {
 	Services  []ContainerSpec
 	Labels    map[string]string // for the network
 	Timeouts  Timeouts
+	// Before is called beside the making of the network and the fetching of images. Containers are made once it has
+	// succeeded. nil: they need not wait.
+	Before func(ctx context.Context) error
 }
 
 // NetworkSpec names the job's network.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,43 +43,43 @@ func (h *Handler) CleanupJob(ctx context.Context, _ json.RawMessage) (hook.Resul
 	return hook.Result{}, errors.Join(err, h.forgetAll(ctx, inv, ""))
 }
 
-// removeLeftovers removes what earlier jobs of this runner left, except the agent folder of the job that is being
-// prepared.
-func (h *Handler) removeLeftovers(ctx context.Context, keep string) error {
+// removeLeftovers removes what earlier jobs of this runner left, and nothing of the job that is being prepared meanwhile.
+func (h *Handler) removeLeftovers(ctx context.Context, job string) error {
 	inv, err := h.Engine.List(ctx, map[string]string{LabelRunner: h.Runner.ID})
 	if err != nil {
 		return err
 	}
+	inv.Networks = slices.DeleteFunc(inv.Networks, func(n engine.Network) bool { return n.Labels[LabelJob] == job })
 	if n := len(inv.Containers) + len(inv.Networks); n > 0 {
 		h.logf("gantry: removing %d containers and %d networks that earlier jobs of this runner left", len(inv.Containers), len(inv.Networks))
 		if err := h.Engine.Remove(ctx, inv); err != nil {
 			return err
 		}
 	}
-	return h.forgetAll(ctx, inv, keep)
+	return h.forgetAll(ctx, inv, job)
 }
 
 // forgetAll is forget, which other users' files can hinder: those are the runner's again then. A container that could
 // tamper with that is gone by now.
-func (h *Handler) forgetAll(ctx context.Context, inv engine.Inventory, keep string) error {
-	err := h.forget(keep)
+func (h *Handler) forgetAll(ctx context.Context, inv engine.Inventory, except string) error {
+	err := h.forget(except)
 	if h.restoreInHelpers(ctx, inv) {
-		err = h.forget(keep)
+		err = h.forget(except)
 	}
 	return err
 }
 
-// forget deletes agent folders, except keep, and job records of this runner.
-func (h *Handler) forget(keep string) error {
+// forget deletes agent folders and job records of this runner, except those of one job.
+func (h *Handler) forget(except string) error {
 	var all []error
 	if h.Runner.Work != "" {
-		all = append(all, removeAgentDirs(h.Runner.Work, keep))
+		all = append(all, removeAgentDirs(h.Runner.Work, h.agentDir(except).rel))
 	}
 	all = append(all, h.forgetCopies())
 	records, err := h.Store.All()
 	all = append(all, err)
 	for _, rec := range records {
-		if rec.Runner == h.Runner.ID {
+		if rec.Runner == h.Runner.ID && rec.ID != except {
 			all = append(all, h.Store.Delete(rec.ID))
 		}
 	}

@@ -103,7 +103,7 @@ func (h *Handler) stepJob(state json.RawMessage, id string) (*jobrecord.Record, 
 // stepSpec plans the container, after the image has been built if the action has a Dockerfile. What it is built
 // from has to be allowed before.
 func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string, args *hook.Container) (engine.ContainerSpec, error) {
-	info, err := h.Engine.Info(ctx)
+	info, err := h.Engine.Local(ctx)
 	if err != nil {
 		return engine.ContainerSpec{}, err
 	}

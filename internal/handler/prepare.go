@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -32,35 +34,42 @@ func (h *Handler) PrepareJob(ctx context.Context, args *hook.PrepareJobArgs) (ho
 	ph := &phases{began: time.Now()}
 	job := newID()
 	dir := h.agentDir(job)
-	info, err := h.Engine.Info(ctx)
+	info, err := h.Engine.Local(ctx)
 	if err != nil {
 		return hook.Result{}, err
 	}
 	failpoint.Hit("prepare-start")
 	spec, err := h.planner(job, info).jobSpec(args, dir)
-	if err == nil && args.Container != nil {
-		err = h.makeAgentDir(dir)
-	}
-	failpoint.Hit("prepare-agent-folder")
 	if err == nil {
-		err = h.makeAllSources(args, spec)
-	}
-	if err == nil {
-		err = ph.do("remove leftovers of earlier jobs", func() error { return h.removeLeftovers(ctx, dir.rel) })
-	}
-	if err == nil {
-		err = h.makeAllSources(args, spec) // once more: nothing of an earlier job runs now
+		err = h.makeAllSources(args, spec, dir)
 	}
 	if err != nil {
 		return hook.Result{}, err
 	}
-	failpoint.Hit("prepare-leftovers")
 	rec := h.newRecord(job, info, spec, args, dir)
+	spec.Before = func(ctx context.Context) error { return h.makeReady(ctx, ph, spec, rec, args) }
+	return h.startJob(ctx, ph, spec, rec, args)
+}
+
+// makeReady removes what earlier jobs of this runner left, and makes what the job needs on the host.
+func (h *Handler) makeReady(ctx context.Context, ph *phases, spec engine.JobSpec, rec *jobrecord.Record, args *hook.PrepareJobArgs) error {
+	err := ph.do("remove leftovers of earlier jobs", func() error { return h.removeLeftovers(ctx, rec.ID) })
+	failpoint.Hit("prepare-leftovers")
+	if err == nil && args.Container != nil {
+		err = h.makeAgentDir(h.agentDir(rec.ID))
+	}
+	failpoint.Hit("prepare-agent-folder")
+	if err == nil {
+		err = h.makeAllSources(args, spec, h.agentDir(rec.ID)) // once more: nothing of an earlier job runs now
+	}
+	if err != nil {
+		return err
+	}
 	if err := h.Store.Save(rec); err != nil {
-		return hook.Result{}, stateVerdict(err)
+		return stateVerdict(err)
 	}
 	failpoint.Hit("prepare-record")
-	return h.startJob(ctx, ph, spec, rec, args)
+	return nil
 }
 
 // startJob has the engine start everything and takes the agent into possession.
@@ -154,12 +163,17 @@ func (h *Handler) stepsNeedFull() bool {
 	return c.TraceDir != "" || c.RecordDir != "" || c.Overrides[string(hook.RunScriptStep)] != ""
 }
 
-// makeAllSources makes the folders that the job container mounts, and refuses those that links lead to.
-func (h *Handler) makeAllSources(args *hook.PrepareJobArgs, spec engine.JobSpec) error {
+// makeAllSources makes the folders that the job container mounts, but for the agent's, and refuses those that links
+// lead to.
+func (h *Handler) makeAllSources(args *hook.PrepareJobArgs, spec engine.JobSpec, dir agentDir) error {
 	if args.Container == nil {
 		return nil
 	}
-	return h.makeSources(args.Container.SystemMountVolumes, spec.Container.Mounts)
+	mounts := slices.DeleteFunc(slices.Clone(spec.Container.Mounts), func(m engine.Mount) bool {
+		_, agents := safefs.Rel(filepath.Join(dir.work, dir.rel), m.Source)
+		return agents
+	})
+	return h.makeSources(args.Container.SystemMountVolumes, mounts)
 }
 
 // takeAgent claims the job container's agent and opens files for its user.

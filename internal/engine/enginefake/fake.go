@@ -102,6 +102,11 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 	return e.Description, e.called(ctx, "Info")
 }
 
+// Local is part of engine.Engine.
+func (e *Engine) Local(ctx context.Context) (engine.Info, error) {
+	return engine.Info{Name: e.Description.Name, Path: e.Description.Path, Socket: e.Description.Socket}, e.called(ctx, "Local")
+}
+
 // Inspect is part of engine.Engine.
 func (e *Engine) Inspect(ctx context.Context, id string) (engine.Status, error) {
 	if err := e.called(ctx, "Inspect"); err != nil {

@@ -28,6 +28,11 @@ func (e *Engine) StartJob(ctx context.Context, spec engine.JobSpec, log io.Write
 	} else if !e.hasNetwork(spec.Network.Name) {
 		return job, verdict.New(verdict.Configuration, "make it", "network %s not found", spec.Network.Name)
 	}
+	if spec.Before != nil {
+		if err := spec.Before(ctx); err != nil {
+			return engine.Job{Phases: job.Phases}, err
+		}
+	}
 	var made []*container
 	if spec.Container != nil {
 		c, err := e.join(ctx, *spec.Container, &job, log)

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine, fx Fixture) {
 	}{
 		{"info", checkInfo},
 		{"a job's containers run and are found by their labels", checkJob},
+		{"containers wait for what has to be done before", checkBefore},
 		{"a job may have services only", checkServicesOnly},
 		{"a job may use a network that is there", checkExistingNetwork},
 		{"a network that is not there is the configuration's mistake", checkMissingNetwork},

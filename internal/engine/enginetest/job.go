@@ -31,6 +31,30 @@ func checkInfo(v *env) {
 	if info.CgroupVersion != "1" && info.CgroupVersion != "2" {
 		v.Errorf("cgroup version %q", info.CgroupVersion)
 	}
+	local, err := v.Local(v.Context())
+	if want := (engine.Info{Name: info.Name, Path: info.Path, Socket: info.Socket}); err != nil || local != want {
+		v.Errorf("known without asking: %+v, %v; want %+v", local, err, want)
+	}
+}
+
+func checkBefore(v *env) {
+	main := v.shell("job", "echo job")
+	main.Title = "job container"
+	spec := v.job(&main)
+	refused := errors.New("refused")
+	spec.Before = func(ctx context.Context) error {
+		inv, err := v.List(ctx, v.labels)
+		if err != nil || len(inv.Containers) > 0 {
+			v.Errorf("there is %+v already (%v)", inv.Containers, err)
+		}
+		return refused
+	}
+	if _, err := v.StartJob(v.Context(), spec, &v.log); !errors.Is(err, refused) {
+		v.Errorf("started: %v", err)
+	}
+	if inv, err := v.List(v.Context(), v.labels); err != nil || len(inv.Containers) > 0 {
+		v.Errorf("containers were made all the same: %+v (%v)", inv.Containers, err)
+	}
 }
 
 func checkJob(v *env) {

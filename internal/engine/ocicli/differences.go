@@ -35,6 +35,8 @@ type differences struct {
 	steering []string
 	families []string
 
+	// address is where the API is, if that can be known without running the program.
+	address        func(env []string) (address string, known bool, err error)
 	info           infoReader
 	listContainers listing[engine.Container]
 	listNetworks   listing[engine.Network]
@@ -71,6 +73,7 @@ func docker() *differences {
 			"DOCKER_CONTEXT", "DOCKER_CUSTOM_HEADERS", "DOCKER_DEFAULT_PLATFORM", "DOCKER_HOST", "DOCKER_TLS*",
 		},
 		families: []string{"DOCKER_*", "BUILDKIT_*", "BUILDX_*", "MOBY_*"},
+		address:  dockerAddress,
 		info: infoReader{
 			args: []string{"info", "--format", "{{json .}}"}, read: readDockerInfo,
 			socketArgs: []string{"context", "inspect", "--format", "{{.Endpoints.docker.Host}}"},
@@ -106,6 +109,7 @@ func podman() *differences {
 			"NETAVARK_*", "DBUS_SESSION_BUS_ADDRESS", "TMP_DIR",
 		},
 		families: []string{"CONTAINER*", "PODMAN_*", "STORAGE_*", "DOCKER_*", "CNI_*", "DBUS_*"},
+		address:  podmanAddress,
 		info:     infoReader{args: []string{"info", "--format", "json"}, read: readPodmanInfo},
 		listContainers: listing[engine.Container]{
 			args: []string{"ps", "-a", "--no-trunc", "--format", "json"}, read: readPodmanContainers,

@@ -20,13 +20,11 @@ import (
 // image and the network are there.
 func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Writer) (engine.Job, error) {
 	r, err := d.newJobRun(spec, log)
-	if err == nil {
-		err = d.checkHostPorts(spec)
-	}
 	if err != nil {
 		return engine.Job{}, err
 	}
 	g, started := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.before(started) })
 	g.Go(func() error { return r.makeNetwork(started) })
 	g.Go(func() error { return r.fetchImages(started) })
 	for _, m := range r.members {
@@ -49,6 +47,7 @@ type jobRun struct {
 	log     io.Writer
 	members []*member // the job container, if there is one, then the services
 
+	cleared      chan struct{}            // closed: spec.Before is through
 	networkReady chan struct{}            // closed
 	imageReady   map[wanted]chan struct{} // closed
 
@@ -68,7 +67,7 @@ type member struct {
 func (d *Driver) newJobRun(spec engine.JobSpec, log io.Writer) (*jobRun, error) {
 	r := &jobRun{
 		d: d, spec: spec, log: &locked{w: log},
-		networkReady: make(chan struct{}), imageReady: map[wanted]chan struct{}{},
+		cleared: make(chan struct{}), networkReady: make(chan struct{}), imageReady: map[wanted]chan struct{}{},
 	}
 	containers := spec.Services
 	if spec.Container != nil {
@@ -92,6 +91,20 @@ func (r *jobRun) phase(title string, start time.Time) {
 	r.phases = append(r.phases, engine.Phase{Title: title, Start: start, Took: time.Since(start)})
 }
 
+// before does what has to be done before containers are made, and then sees whether the host's ports are free.
+func (r *jobRun) before(ctx context.Context) error {
+	if r.spec.Before != nil {
+		if err := r.spec.Before(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.d.checkHostPorts(r.spec); err != nil {
+		return err
+	}
+	close(r.cleared)
+	return nil
+}
+
 func (r *jobRun) makeNetwork(ctx context.Context) error {
 	if r.spec.Network.Create {
 		start := time.Now()
@@ -100,7 +113,12 @@ func (r *jobRun) makeNetwork(ctx context.Context) error {
 			args = append(args, "--label", name+"="+r.spec.Labels[name])
 		}
 		failpoint.Hit("network-creating")
-		if err := r.d.createNetwork(ctx, append(args, r.spec.Network.Name)); err != nil {
+		args = append(args, r.spec.Network.Name)
+		err := r.d.createNetwork(ctx, args)
+		if err != nil && await(ctx, r.cleared) == nil { // what Before has removed may have used the addresses up
+			err = r.d.createNetwork(ctx, args)
+		}
+		if err != nil {
 			return wrap(err, "creating network "+r.spec.Network.Name)
 		}
 		failpoint.Hit("network-created")
@@ -182,8 +200,10 @@ func (r *jobRun) startMember(ctx context.Context, m *member) error {
 // made, and starting them then, needs a call more for each and is no faster.)
 func (r *jobRun) launch(ctx context.Context, p *plan, envFile string) (id string, err error) {
 	failpoint.Hit("container-creating")
-	if err := await(ctx, r.networkReady); err != nil {
-		return "", err
+	for _, ready := range []chan struct{}{r.cleared, r.networkReady} {
+		if err := await(ctx, ready); err != nil {
+			return "", err
+		}
 	}
 	failpoint.Hit("container-starting")
 	return r.d.makeContainer(ctx, p, []string{"run", "-d"}, envFile)
