@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kib is an amount of memory.
+type kib int
+
+func (k kib) String() string { return fmt.Sprintf("%.1f", float64(k)/1024) }
+
+// memory reads a line of /proc/PID/status: VmRSS, VmHWM. 0: the process is gone.
+func memory(pid int, line string) kib {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for entry := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(entry, line+":"); ok {
+			n, _ := strconv.Atoi(strings.Fields(value)[0])
+			return kib(n)
+		}
+	}
+	return 0
+}
+
+// peak watches a process, once it is the program, until done is closed, and gives the most that it had.
+func peak(pid int, program string, done <-chan struct{}) kib {
+	var most kib
+	for {
+		if isProgram(pid, program) {
+			most = max(most, memory(pid, "VmHWM"))
+		}
+		select {
+		case <-done:
+			return most
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func isProgram(pid int, program string) bool {
+	target, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && filepath.Base(target) == program
+}
+
+// childrenOf are the processes that a process has started.
+func childrenOf(pid int) []int {
+	var list []int
+	names, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range names {
+		stat, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(pid) && fields[0] != "Z" {
+			child, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			list = append(list, child)
+		}
+	}
+	return list
+}
