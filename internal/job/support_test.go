@@ -285,3 +285,12 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// objectOf is a value of expressions.
+func objectOf(values map[string]string) *expr.Map {
+	m := expr.NewMap()
+	for name, value := range values {
+		m.Set(name, value)
+	}
+	return m
+}

@@ -1,0 +1,245 @@
+package job_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/job"
+	"github.com/gantry-ci/gantry/internal/job/layout"
+	"github.com/gantry-ci/gantry/internal/jobevent"
+	"github.com/gantry-ci/gantry/internal/session"
+)
+
+func TestTheHeadOfAStepsLog(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		env: {A: "1"}
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    container: alpine
+		    steps:
+		      - shell: bash
+		        env: {B: "2"}
+		        run: |
+
+		          echo one
+		          echo two
+	`)
+	b.run(jobevent.Success)
+	_, log, _ := strings.Cut(b.log(), "== Run echo one\n")
+	log, _, _ = strings.Cut(log, "-- success")
+	want := strings.ReplaceAll(dedent(`
+		##[group]Run echo one
+		ESC[36;1mESC[0m
+		ESC[36;1mecho oneESC[0m
+		ESC[36;1mecho twoESC[0m
+		shell: bash --noprofile --norc -e -o pipefail {0}
+		env:
+		  A: 1
+		  B: 2
+		##[endgroup]
+		##[group]Run 'HOOK'
+		shell: BASH --noprofile --norc -e -o pipefail {0}
+		##[endgroup]
+		one
+		two
+	`), "ESC", "\x1b")
+	lines := strings.Split(log, "\n")
+	bash := strings.Fields(lines[10])[1]
+	want = strings.NewReplacer("HOOK", b.opts.Hook, "BASH", bash).Replace(want)
+	if diff := cmp.Diff(want, log); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMistakesInFileCommandsFailTheStep(t *testing.T) {
+	for script, want := range map[string]string{
+		`echo nothing >> "$GITHUB_OUTPUT"`:                             "##[error]Invalid format 'nothing'",
+		`echo "A<<EOF" >> "$GITHUB_ENV"`:                               "##[error]Invalid value. Matching delimiter not found 'EOF'",
+		`echo "NODE_OPTIONS=x" >> "$GITHUB_ENV"`:                       "##[error]Can't store NODE_OPTIONS output parameter using '$GITHUB_ENV' command.",
+		`echo "::set-env name=A::b"`:                                   "",
+		`rm "$GITHUB_OUTPUT"; mkdir "$GITHUB_OUTPUT"`:                  "",
+		`ln -sf /etc/passwd "$GITHUB_STEP_SUMMARY"`:                    "",
+		`rm "$GITHUB_ENV"; mkfifo "$GITHUB_ENV"`:                       "",
+		`echo "A=1" >> "$GITHUB_ENV"; echo x >> "$GITHUB_STATE"; true`: "##[error]Unable to process file command 'state' successfully.",
+	} {
+		b := newBench(t, "on: push\njobs: {build: {runs-on: self-hosted, steps: [{run: 'x', shell: 'sh {0}'}, {run: echo next}]}}")
+		b.job.Job.Steps[0].Run.Script.Raw = script
+		b.run(jobevent.Failure)
+		if want != "" {
+			b.has(want)
+		}
+	}
+}
+
+func TestFileCommandsOfAFailedStepCount(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    outputs: {x: "${{ steps.a.outputs.x }}"}
+		    steps: [{id: a, run: 'echo "x=1" >> "$GITHUB_OUTPUT"; exit 1'}]
+	`)
+	if outcome := b.run(jobevent.Failure); outcome.Outputs["x"] != "1" {
+		t.Errorf("%v", outcome.Outputs)
+	}
+}
+
+func TestConditionsThatCannotBeEvaluatedFailTheStep(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    steps: [{name: odd, if: "fromJSON('{') == 1", run: echo no}, {name: next, run: echo no}]
+	`)
+	b.run(jobevent.Failure)
+	b.ends("odd: failure", "next: skipped")
+	if !strings.Contains(b.log(), "ci.yml:") {
+		t.Errorf("no place in %s", b.log())
+	}
+}
+
+func TestStepsInTheBackground(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    steps:
+		      - {name: slow, id: slow, background: true, run: 'while [ ! -e go ]; do sleep 0.02; done; echo "x=1" >> "$GITHUB_OUTPUT"; echo "E=2" >> "$GITHUB_ENV"'}
+		      - {name: meanwhile, run: 'echo "[${{ steps.slow.outputs.x }}$E]"; touch go'}
+		      - {wait: [slow]}
+		      - {name: after, run: 'echo "[${{ steps.slow.outputs.x }}$E]"'}
+		      - {name: endless, id: endless, background: true, run: sleep 60}
+		      - {cancel: endless}
+		      - parallel: [{name: one, run: 'while [ ! -e two ]; do sleep 0.02; done; touch one'}, {name: two, run: 'touch two; while [ ! -e one ]; do sleep 0.02; done'}]
+		      - {name: fails, id: fails, background: true, run: exit 1}
+		      - wait-all:
+		      - {name: last, run: echo no}
+	`)
+	b.run(jobevent.Failure)
+	b.has("[]", "[12]")
+	results := strings.Join(b.results(), "\n")
+	for _, want := range []string{"slow: success", "endless: cancelled", "one: success", "two: success", "fails: failure", "last: skipped"} {
+		if !strings.Contains(results, want) {
+			t.Errorf("no %q in\n%s", want, results)
+		}
+	}
+}
+
+func TestAForgottenBackgroundStepIsWaitedForAndCounts(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs: {build: {runs-on: self-hosted, steps: [{background: true, id: late, name: late, run: sleep 0.2; exit 1}, {name: main, run: "true"}]}}
+	`)
+	b.run(jobevent.Failure)
+	b.ends("main: success", "late: failure")
+}
+
+func TestHashFiles(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    steps:
+		      - run: mkdir -p a/b; printf x > a/b/one.lock; printf y > two.lock; printf z > other
+		      - run: |
+		          echo "all ${{ hashFiles('**/*.lock') == hashFiles('a', '*.lock') }}"
+		          echo "less ${{ hashFiles('**/*.lock', '!two.lock') == hashFiles('a/b/one.lock') }}"
+		          echo "one ${{ hashFiles('other') }}"
+		          echo "none [${{ hashFiles('nothing*') }}]"
+	`)
+	b.run(jobevent.Success)
+	b.has("all true", "less true", "none []", "one c27cd49cb724724842a58b799b1009ecc968b3499767b73ee54693661ff723ca")
+}
+
+func TestContextsOfAJob(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    steps:
+		      - run: |
+		          echo "${{ github.repository }} ${{ github.ref_name }} ${{ github.event.number }} ${{ github.job }} ${{ vars.V }}"
+		          echo "${{ strategy.job-total }} ${{ strategy.job-index }} ${{ strategy.fail-fast }} ${{ runner.os }} ${{ job.status }}"
+		          echo "$GITHUB_REPOSITORY $GITHUB_JOB $RUNNER_OS $CI $GITHUB_ACTIONS $GITHUB_ACTION"
+		          cat "$GITHUB_EVENT_PATH"
+	`)
+	b.opts.Vars = map[string]string{"V": "v"}
+	event := map[string]string{"number": "7"}
+	b.opts.Event = objectOf(event)
+	b.run(jobevent.Success)
+	b.has("octocat/repo main 7 build v", "1 0 true Linux success", "octocat/repo build Linux true true __run", `  "number": "7"`)
+}
+
+func TestSwitchOfRunnersThatWantAContainer(t *testing.T) {
+	b := newBench(t, "on: push\njobs: {build: {runs-on: self-hosted, steps: [{run: echo no}]}}")
+	b.opts.Environ = append(b.opts.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER=True")
+	b.run(jobevent.Failure)
+	b.ends()
+}
+
+func TestCallsAreRecordedAndTimed(t *testing.T) {
+	b := newBench(t, threeSteps)
+	dir := t.TempDir()
+	b.opts.Record = func(dirs layout.Dirs, worker string) job.Recorder {
+		return session.Recorder{Dir: dir, Worker: worker, Head: session.Head{Work: dirs.Work}}
+	}
+	b.run(jobevent.Success)
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%v %v", found, err)
+	}
+	s, err := session.Read(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []hook.Command
+	for _, c := range s.Calls {
+		commands = append(commands, c.Command)
+		if c.Outcome == nil || c.Outcome.Took() <= 0 {
+			t.Errorf("%+v", c.Outcome)
+		}
+	}
+	if diff := cmp.Diff([]hook.Command{hook.PrepareJob, hook.RunScriptStep, hook.RunScriptStep, hook.CleanupJob}, commands); diff != "" {
+		t.Error(diff)
+	}
+	phases := 0
+	for _, e := range b.events {
+		if e.Kind == jobevent.Phase && strings.HasPrefix(e.Text, "hook ") && e.Took > 0 && e.Took < time.Minute {
+			phases++
+		}
+	}
+	if phases != 4 {
+		t.Errorf("%d phases", phases)
+	}
+}
+
+func TestAHostStepSeesItsOwnPathBehindTheAddedOnes(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    steps:
+		      - run: mkdir bin; printf '#!/bin/sh\necho mine' > bin/tool; chmod +x bin/tool; echo "$PWD/bin" >> "$GITHUB_PATH"
+		      - run: tool
+		      - {run: 'tool; echo "${PATH##*:}"', env: {PATH: "/usr/bin:/bin:/own"}}
+	`)
+	b.run(jobevent.Success)
+	b.has("mine", "/own")
+	if _, err := os.Stat(b.opts.Root + "/build/_work/repo/repo/bin/tool"); err != nil {
+		t.Error(err)
+	}
+}
