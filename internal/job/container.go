@@ -11,6 +11,7 @@ import (
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/expr"
 	"github.com/gantry-ci/gantry/internal/job/layout"
+	"github.com/gantry-ci/gantry/internal/job/process"
 	"github.com/gantry-ci/gantry/internal/job/wording"
 	"github.com/gantry-ci/gantry/internal/workflow"
 )
@@ -148,9 +149,9 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 func (x *execution) proxies() map[string]string {
 	env := map[string]string{}
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
-		address := lookup(x.opts.Environ, name)
+		address := process.Lookup(x.opts.Environ, name)
 		if address == "" {
-			address = lookup(x.opts.Environ, strings.ToUpper(name))
+			address = process.Lookup(x.opts.Environ, strings.ToUpper(name))
 		}
 		if address == "" {
 			continue

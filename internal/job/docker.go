@@ -8,6 +8,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/job/wording"
+	"github.com/gantry-ci/gantry/internal/workflow"
 )
 
 // runDocker runs a container action (ContainerActionHandler.cs).
@@ -23,17 +24,7 @@ func (x *execution) runDocker(ctx context.Context, s stage, inputs []pair) error
 			return fmt.Errorf("File not found: '%s'", args.Dockerfile)
 		}
 	}
-	switch s {
-	case pre:
-		args.EntryPoint = a.PreEntrypoint
-	case post:
-		args.EntryPoint = a.PostEntrypoint
-	case main:
-		args.EntryPoint = a.Entrypoint
-		if args.EntryPoint == "" {
-			args.EntryPoint, _ = value(inputs, "entryPoint")
-		}
-	}
+	args.EntryPoint = entryPoint(a, s, inputs)
 	line, err := x.containerArgs(inputs)
 	if err != nil {
 		return err
@@ -49,6 +40,20 @@ func (x *execution) runDocker(ctx context.Context, s stage, inputs []pair) error
 	}
 	_, err = x.call(ctx, hook.RunContainerStep, args)
 	return err
+}
+
+// entryPoint is that of a stage; "" for the image's own.
+func entryPoint(a *workflow.DockerAction, s stage, inputs []pair) string {
+	switch {
+	case s == pre:
+		return a.PreEntrypoint
+	case s == post:
+		return a.PostEntrypoint
+	case a.Entrypoint != "":
+		return a.Entrypoint
+	}
+	given, _ := value(inputs, "entryPoint")
+	return given
 }
 
 // withInputs sees the action's inputs too.

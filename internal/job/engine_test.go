@@ -27,11 +27,17 @@ var builtHook = sync.OnceValues(func() (string, error) {
 	return builtprograms.Build(context.Background(), "../..", dir, os.Environ())
 })
 
-// onDocker prepares a job whose hook is gantry itself, on Docker. LABEL in the file becomes a label of this test's own,
+// onEngines runs a test on Docker and on Podman, as far as they are there.
+func onEngines(t *testing.T, test func(t *testing.T, e *testbed.Engine)) {
+	for label, engine := range map[string]func(testing.TB) *testbed.Engine{"docker": testbed.Docker, "podman": testbed.Podman} {
+		t.Run(label, func(t *testing.T) { test(t, engine(t)) })
+	}
+}
+
+// onEngine prepares a job whose hook is gantry itself. LABEL in the file becomes a label of this test's own,
 // for options; when the test is over nothing may have it.
-func onDocker(t *testing.T, file string) *bench {
+func onEngine(t *testing.T, e *testbed.Engine, file string) *bench {
 	t.Helper()
-	e := testbed.Docker(t)
 	hook, err := builtHook()
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +47,7 @@ func onDocker(t *testing.T, file string) *bench {
 		"$REDIS", testbed.Redis, "$SICK", testbed.Sick, "$ENTRY", testbed.Entry)
 	b := newBench(t, replace.Replace(file))
 	b.opts.Hook = hook
-	b.opts.Environ = append(append([]string{}, e.Env...), "GANTRY_ENGINE=docker", "GANTRY_PULL=missing",
+	b.opts.Environ = append(append([]string{}, e.Env...), "GANTRY_ENGINE="+e.Name, "GANTRY_PULL=missing",
 		"GANTRY_STATE_DIR="+t.TempDir())
 	b.opts.Delays.Interrupt, b.opts.Delays.Terminate = 7*time.Second, 2*time.Second
 	t.Cleanup(func() {
@@ -53,8 +59,9 @@ func onDocker(t *testing.T, file string) *bench {
 	return b
 }
 
-func TestOnDockerStepsRunInTheJobContainer(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesStepsRunInTheJobContainer(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		env: {FROM: workflow}
 		jobs:
@@ -80,29 +87,31 @@ func TestOnDockerStepsRunInTheJobContainer(t *testing.T) {
 		      - {run: "echo ${{ job.status }} ${{ github.workspace }}"}
 		      - {id: hash, run: "echo hash=${{ hashFiles('**/*.lock') != '' }} >> $GITHUB_OUTPUT"}
 	`)
-	b.source(map[string]string{"sub/file": "content", "a.lock": "x"})
-	outcome := b.run(jobevent.Success)
-	if outcome.Outputs["os"] != "alpine" || outcome.Outputs["hash"] != "true" {
-		t.Errorf("%v", outcome.Outputs)
-	}
-	b.has("yes workflow /github/home true /__w/repo/repo/sub content", "tool a b", "/tmp", "success /__w/repo/repo",
-		"##[error]Process completed with exit code 7.")
+		b.source(map[string]string{"sub/file": "content", "a.lock": "x"})
+		outcome := b.run(jobevent.Success)
+		if outcome.Outputs["os"] != "alpine" || outcome.Outputs["hash"] != "true" {
+			t.Errorf("%v", outcome.Outputs)
+		}
+		b.has("yes workflow /github/home true /__w/repo/repo/sub content", "tool a b", "/tmp", "success /__w/repo/repo",
+			"##[error]Process completed with exit code 7.")
+	})
 }
 
-func TestOnDockerServicesAreReachedByNameAndByPort(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesServicesAreReachedByNameAndByPort(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
 		    runs-on: self-hosted
 		    container: {image: "$BUSYBOX", options: --label LABEL}
-		    services: {cache: {image: "$REDIS", ports: [6379], options: "--label LABEL --network-alias cache"}}
+		    services: {redis: {image: "$REDIS", ports: [6379], options: --label LABEL}}
 		    steps:
-		      - run: printf 'PING\r\n' | nc cache 6379
+		      - run: printf 'PING\r\n' | nc redis 6379
 	`)
-	b.run(jobevent.Success)
-	b.has("+PONG")
-	b = onDocker(t, `
+		b.run(jobevent.Success)
+		b.has("+PONG")
+		b = onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
@@ -114,12 +123,14 @@ func TestOnDockerServicesAreReachedByNameAndByPort(t *testing.T) {
 		          exec 3<>/dev/tcp/127.0.0.1/${{ job.services.cache.ports['6379'] }}
 		          printf 'PING\r\n' >&3; head -n 1 <&3
 	`)
-	b.run(jobevent.Success)
-	b.has("+PONG")
+		b.run(jobevent.Success)
+		b.has("+PONG")
+	})
 }
 
-func TestOnDockerContainerActions(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesContainerActions(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
@@ -137,20 +148,22 @@ func TestOnDockerContainerActions(t *testing.T) {
 		        uses: ./box
 		        with: {word: hi there}
 	`)
-	b.source(map[string]string{
-		"box/action.yml": "name: box\ninputs: {word: {}}\nruns: {using: docker, image: Dockerfile, args: ['${{ inputs.word }}']}",
-		"box/Dockerfile": "FROM " + testbed.Busybox + "\nCOPY run.sh /run.sh\nENTRYPOINT [\"/bin/sh\", \"/run.sh\"]\n",
-		"box/run.sh":     "echo \"said=$1 $INPUT_WORD $GITHUB_WORKSPACE\" >> $GITHUB_OUTPUT\n",
+		b.source(map[string]string{
+			"box/action.yml": "name: box\ninputs: {word: {}}\nruns: {using: docker, image: Dockerfile, args: ['${{ inputs.word }}']}",
+			"box/Dockerfile": "FROM " + testbed.Busybox + "\nCOPY run.sh /run.sh\nENTRYPOINT [\"/bin/sh\", \"/run.sh\"]\n",
+			"box/run.sh":     "echo \"said=$1 $INPUT_WORD $GITHUB_WORKSPACE\" >> $GITHUB_OUTPUT\n",
+		})
+		outcome := b.run(jobevent.Success)
+		if got := outcome.Outputs["said"]; got != "hi there hi there /github/workspace" {
+			t.Errorf("said %q\n%s", got, b.log())
+		}
+		b.has("entry two and three", "run.sh", "##[error]Process completed with exit code 3.")
 	})
-	outcome := b.run(jobevent.Success)
-	if got := outcome.Outputs["said"]; got != "hi there hi there /github/workspace" {
-		t.Errorf("said %q\n%s", got, b.log())
-	}
-	b.has("entry two and three", "run.sh", "##[error]Process completed with exit code 3.")
 }
 
-func TestOnDockerShellsAndComposites(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesShellsAndComposites(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
@@ -164,18 +177,20 @@ func TestOnDockerShellsAndComposites(t *testing.T) {
 		      - {uses: ./act, id: act, with: {n: 4}}
 		      - run: echo "${{ steps.pipe.outcome }} ${{ steps.act.outputs.square }}"
 	`)
-	b.source(map[string]string{"act/action.yml": `
+		b.source(map[string]string{"act/action.yml": `
 		name: act
 		inputs: {n: {}}
 		outputs: {square: {value: "${{ steps.x.outputs.s }}"}}
 		runs: {using: composite, steps: [{id: x, shell: bash, run: "ls $GITHUB_ACTION_PATH; echo s=$((${{ inputs.n }}*${{ inputs.n }})) >> $GITHUB_OUTPUT"}]}
 	`})
-	b.run(jobevent.Success)
-	b.has("the script itself", "one two", "three", "action.yml", "failure 16")
+		b.run(jobevent.Success)
+		b.has("the script itself", "one two", "three", "action.yml", "failure 16")
+	})
 }
 
-func TestOnDockerFailures(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesFailures(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
@@ -184,15 +199,17 @@ func TestOnDockerFailures(t *testing.T) {
 		    services: {sick: {image: "$SICK", options: --label LABEL}}
 		    steps: [{run: echo never}, {run: "echo ${{ job.status }}", if: always(), continue-on-error: true}]
 	`)
-	b.run(jobevent.Failure)
-	if got := b.results(); got[0] != "Initialize containers: failure" || got[1] != "Run echo never: skipped" {
-		t.Errorf("%q", got)
-	}
-	b.has(wrapper)
+		b.run(jobevent.Failure)
+		if got := b.results(); got[0] != "Initialize containers: failure" || got[1] != "Run echo never: skipped" {
+			t.Errorf("%q", got)
+		}
+		b.has(wrapper)
+	})
 }
 
-func TestOnDockerACancelLeavesNothing(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesACancelLeavesNothing(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
@@ -200,13 +217,15 @@ func TestOnDockerACancelLeavesNothing(t *testing.T) {
 		    container: {image: "$BUSYBOX", options: --label LABEL}
 		    steps: [{name: long, run: "echo here; sleep 600"}, {name: always, run: echo bye, if: always()}]
 	`)
-	b.cancelled("here", jobevent.Cancelled)
-	b.has("bye")
-	b.ends("Initialize containers: success", "long: failure", "always: success", "Stop containers: success")
+		b.cancelled("here", jobevent.Cancelled)
+		b.has("bye")
+		b.ends("Initialize containers: success", "long: failure", "always: success", "Stop containers: success")
+	})
 }
 
-func TestOnDockerStepsRunSideBySide(t *testing.T) {
-	b := onDocker(t, `
+func TestOnEnginesStepsRunSideBySide(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		b := onEngine(t, e, `
 		on: push
 		jobs:
 		  build:
@@ -218,6 +237,7 @@ func TestOnDockerStepsRunSideBySide(t *testing.T) {
 		      - wait: [server]
 		      - run: echo "x is ${{ steps.server.outputs.x }}"
 	`)
-	b.run(jobevent.Success)
-	b.has("pong", "x is 1")
+		b.run(jobevent.Success)
+		b.has("pong", "x is 1")
+	})
 }

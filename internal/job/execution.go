@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/gantry-ci/gantry/internal/expr"
+	"github.com/gantry-ci/gantry/internal/job/process"
 	"github.com/gantry-ci/gantry/internal/jobevent"
 	"github.com/gantry-ci/gantry/internal/workflow"
 )
@@ -301,18 +302,7 @@ func (x *execution) environ() []string {
 
 // searchPath is the PATH of processes on the host.
 func (x *execution) searchPath() string {
-	return strings.Join(append(x.state.prepend(), lookup(x.opts.Environ, "PATH")), string(filepath.ListSeparator))
-}
-
-// lookup gives the value of a variable; the last one counts.
-func lookup(env []string, name string) string {
-	value := ""
-	for _, variable := range env {
-		if v, ok := strings.CutPrefix(variable, name+"="); ok {
-			value = v
-		}
-	}
-	return value
+	return strings.Join(append(x.state.prepend(), process.Lookup(x.opts.Environ, "PATH")), string(filepath.ListSeparator))
 }
 
 func variables(pairs []pair) []string {

@@ -156,7 +156,7 @@ func (x *execution) jobContainers() (request, error) {
 	}
 	if c := req.args.Container; c != nil {
 		x.runner.container = &container{mapping: x.dirs.JobContainer(slices.Concat(c.SystemMountVolumes, c.UserMountVolumes))}
-	} else if truthy(lookup(x.opts.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER")) {
+	} else if truthy(process.Lookup(x.opts.Environ, "ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER")) {
 		return req, errors.New("Jobs without a job container are forbidden on this runner, please add a 'container:' to your job " +
 			"or contact your self-hosted runner administrator.")
 	}

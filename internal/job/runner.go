@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/expr"
 	"github.com/gantry-ci/gantry/internal/job/fetch"
 	"github.com/gantry-ci/gantry/internal/job/layout"
+	"github.com/gantry-ci/gantry/internal/job/process"
 	"github.com/gantry-ci/gantry/internal/jobevent"
 	"github.com/gantry-ci/gantry/internal/joblog"
 	"github.com/gantry-ci/gantry/internal/workflow"
@@ -60,6 +61,9 @@ func newRunner(opts Options, j Job) (*runner, error) {
 	for _, secret := range j.Secrets {
 		r.masks.Add(secret)
 	}
+	if tools := toolCache(opts.Environ); tools != "" {
+		r.dirs.Tool = tools
+	}
 	github["workspace"], github["event_path"] = r.dirs.Workspace, r.dirs.EventFile()
 	for _, name := range slices.Sorted(maps.Keys(github)) {
 		r.github = append(r.github, pair{name, github[name]})
@@ -71,6 +75,16 @@ func newRunner(opts Options, j Job) (*runner, error) {
 	r.hooks = newHooks(opts, r.dirs, j.Key)
 	r.main = &frame{steps: newSteps(), inputs: j.Inputs, file: j.Workflow.File}
 	return r, nil
+}
+
+// toolCache is where the runner's environment wants its tools; "" for the usual place (HostContext.cs).
+func toolCache(environ []string) string {
+	for _, name := range []string{"RUNNER_TOOL_CACHE", "RUNNER_TOOLSDIRECTORY", "AGENT_TOOLSDIRECTORY", "agent.ToolsDirectory"} {
+		if dir := process.Lookup(environ, name); dir != "" {
+			return dir
+		}
+	}
+	return ""
 }
 
 // folderName makes the name of a folder of a job's key. Different keys of a run give different names.

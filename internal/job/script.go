@@ -91,11 +91,11 @@ func (x *execution) below(path string) string {
 // hostShell finds a shell. Where none is asked for it is bash, if there is one, with the arguments of sh.
 func (x *execution) hostShell(command string, byDefault bool) (string, error) {
 	if byDefault {
-		if program, err := process.Which("bash", x.state.prepend(), lookup(x.opts.Environ, "PATH")); err == nil {
+		if program, err := process.Which("bash", x.state.prepend(), process.Lookup(x.opts.Environ, "PATH")); err == nil {
 			return program, nil
 		}
 	}
-	return process.Which(command, x.state.prepend(), lookup(x.opts.Environ, "PATH"))
+	return process.Which(command, x.state.prepend(), process.Lookup(x.opts.Environ, "PATH"))
 }
 
 // announceScript prints the head of the step's log.
