@@ -90,7 +90,7 @@ func (h *Handler) forget(except string) error {
 // commands are switched off meanwhile.
 func (h *Handler) showFailed(ctx context.Context, inv engine.Inventory) {
 	for _, c := range inv.Containers {
-		if c.Labels[LabelRole] != roleService || c.Running && !h.unhealthy(ctx, c.ID) {
+		if c.Labels[LabelRole] != roleService || c.Running && c.Health != "unhealthy" {
 			continue
 		}
 		token := newID()
@@ -101,11 +101,6 @@ func (h *Handler) showFailed(ctx context.Context, inv engine.Inventory) {
 		}
 		h.logf("\n::%s::", token)
 	}
-}
-
-func (h *Handler) unhealthy(ctx context.Context, id string) bool {
-	st, err := h.Engine.Inspect(ctx, id)
-	return err == nil && st.Health == "unhealthy"
 }
 
 // foreign says whether files in the work folder belong to other users than the runner's, who could not even delete

@@ -20,58 +20,68 @@ func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, netwo
 	if err != nil {
 		return nil, fmt.Errorf("planning %s: %w", spec.Title, err)
 	}
-	image, err := d.stepImage(ctx, spec, &locked{w: log})
-	if err != nil {
-		return nil, err
-	}
 	file, removeFile, err := d.writeEnvFile(p.env.file)
 	if err != nil {
 		return nil, err
 	}
-	s := &stepRun{d: d, name: spec.Name, args: p.args([]string{"run", "--rm"}, file), said: &tail{max: keptOutput}}
-	failpoint.Hit("step-run-starting")
-	if err := s.start(ctx, p.env.values); err != nil {
+	s, image, err := d.startStep(ctx, spec, &locked{w: log}, func() (*stepRun, error) {
+		s := &stepRun{d: d, name: spec.Name, args: p.args([]string{"run", "--rm"}, file), said: &tail{max: keptOutput}, gone: make(chan struct{})}
+		if err := s.start(ctx, p.env.values); err != nil {
+			return nil, fmt.Errorf("starting %s (%s): %w", spec.Title, spec.Image, err)
+		}
+		return s, nil
+	})
+	if err != nil {
 		removeFile()
-		return nil, fmt.Errorf("starting %s (%s): %w", spec.Title, spec.Image, err)
+		return nil, err
 	}
-	failpoint.Hit("step-run-started")
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
 		defer removeFile()
-		s.err = wrap(s.follow(ctx), fmt.Sprintf("running %s (%s)", spec.Title, spec.Image))
+		<-s.gone
 	}()
 	return &engine.StepContainer{
 		Name:       spec.Name,
 		Entrypoint: image.Config.Entrypoint,
 		Cmd:        image.Config.Cmd,
 		Gone:       gone,
-		Err:        func() error { <-gone; return s.err },
+		Err: func() error {
+			<-gone
+			return wrap(s.err, fmt.Sprintf("running %s (%s)", spec.Title, spec.Image))
+		},
 	}, nil
 }
 
-// stepImage fetches the image if the policy says so, and looks at it.
-func (d *Driver) stepImage(ctx context.Context, spec engine.ContainerSpec, log io.Writer) (imageInspected, error) {
+// startStep starts a step's container and looks at its image. An image that is most likely there is looked at while the
+// container starts; if it is not, the engine has started nothing, and it is fetched.
+func (d *Driver) startStep(ctx context.Context, spec engine.ContainerSpec, log io.Writer, start func() (*stepRun, error)) (*stepRun, imageInspected, error) {
 	w := wantedBy(spec)
 	if w.checksStore() {
+		s, err := start()
+		if err != nil {
+			return nil, imageInspected{}, err
+		}
 		found, err := d.inspectImages(ctx, w.image)
 		if err == nil {
-			return found[0], nil
+			return s, found[0], nil
 		}
+		s.stop()
 		if d.meaningOf(err) != imageMissing {
-			return imageInspected{}, err
+			return nil, imageInspected{}, err
 		}
 	}
 	pulling, cancel := within(ctx, spec.PullTimeout, "timeouts.pull")
 	defer cancel()
 	if err := d.fetch(pulling, w, log); err != nil {
-		return imageInspected{}, err
+		return nil, imageInspected{}, err
 	}
 	found, err := d.inspectImages(ctx, w.image)
 	if err != nil {
-		return imageInspected{}, err
+		return nil, imageInspected{}, err
 	}
-	return found[0], nil
+	s, err := start()
+	return s, found[0], err
 }
 
 // stepRun is a step's container under way.
@@ -81,6 +91,8 @@ type stepRun struct {
 	args []string
 	said *tail
 	cmd  *exec.Cmd
+	stop func()        // ends it, and waits for that
+	gone chan struct{} // closed; then err is valid
 	err  error
 }
 
@@ -89,9 +101,18 @@ func (s *stepRun) start(ctx context.Context, env []string) error {
 	s.cmd = s.d.prepare(context.WithoutCancel(ctx), command{args: s.args, env: env, whole: true})
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	s.d.log.DebugContext(ctx, "engine, in the foreground", "command", typed(s.d.path, s.args))
+	failpoint.Hit("step-run-starting")
 	if err := s.cmd.Start(); err != nil {
 		return s.d.failure(ctx, s.args, err, "")
 	}
+	failpoint.Hit("step-run-started")
+	ctx, cancel := context.WithCancel(ctx)
+	s.stop = func() { cancel(); <-s.gone }
+	go func() {
+		defer close(s.gone)
+		defer cancel()
+		s.err = s.follow(ctx)
+	}()
 	return nil
 }
 
