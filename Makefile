@@ -4,7 +4,8 @@
 # make lint     vet, staticcheck, deadcode, govulncheck
 # make race     the tests that need no engine, with the race detector
 # make cross    the programs for arm64 and arm
-# make bench    the table of docs/performance.md
+# make bench    gantry beside the engines' own commands: the tables of docs/performance.md
+# make faults   the hook killed at every place, with the figures
 
 MODULE  := github.com/gantry-ci/gantry
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -20,7 +21,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck bench demo clean
+.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck faults bench demo clean
 .DEFAULT_GOAL := build
 
 build:
@@ -82,8 +83,13 @@ govulncheck:
 	  *) echo "govulncheck: left out, its database cannot be read: $$(tail -n 1 $(TOOLS)/govulncheck.log)" ;; \
 	esac
 
+faults: testbed
+	go mod download
+	$(TESTBED) run -- go test -count=1 -v -timeout 20m -run 'Killed|Failpoint' ./internal/e2e
+
 bench: build testbed
-	$(TESTBED) run --only docker,podman -- go run ./internal/bench
+	$(TESTBED) run --only docker,podman -- go run ./internal/bench --markdown
+	go test ./internal/docstest -run Figures -update
 
 demo: build
 	@go build -o $(TOOLS)/demo ./examples/demo

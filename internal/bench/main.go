@@ -1,8 +1,7 @@
 // Bench measures gantry beside the engines' own commands, in one run, in turns, and prints a table. It is no test:
 // a missed target is a line of the table.
 //
-//	make bench
-//	make bench BENCHFLAGS=--markdown    also writes docs/performance.md
+//	make bench    writes docs/performance.md
 package main
 
 import (

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"text/tabwriter"
@@ -18,6 +17,7 @@ type row struct {
 	gantry, other string // medians and spread, with a unit in what
 	ratio         string
 	target        string // "": none is set
+	dockers       bool   // the target is Docker's alone
 	met           bool
 }
 
@@ -88,22 +88,13 @@ func (r *report) print(w io.Writer) {
 	table.Flush()
 }
 
-// explanation stands above the table in the document.
+// explanation stands above the tables in the document.
 const explanation = `# Speed and memory
 
-%s
-
-Made on %s by
-
-    make bench BENCHFLAGS=--markdown
-
-on %s, gantry %s. Times are milliseconds: the median, and in brackets the 10th and the 90th percentile. gantry and the
-engine's own command were measured in turns, in one run. The targets are those for Docker on 2 cores.
+What a hook call costs, beside the engine's own command for the same thing. A script step does not go through the engine
+at all: it is one request to the agent in the job container, over a socket in the work folder.
 
 `
-
-const introduction = `What a hook call costs, beside the engine's own command for the same thing. A script step does not go
-through the engine at all: it is one request to the agent in the job container, over a socket in the work folder.`
 
 // notes say what exactly was measured.
 const notes = `
@@ -113,30 +104,41 @@ const notes = `
 * **memory of the agent**: resident and idle, after the script steps: the container's first process, and the supervisor
   that waits for the next step. Pages of the program, which both share, count for both.
 * **prepare_job**: a job container and three services without health checks, on a new network, images present; beside
-  it one ` + "`run -d`" + ` on a network that was there, and ` + "`network create`" + ` with one ` + "`run -d`" + `.
+  it one ` + "`run -d`" + ` on a network that was there, the same with its ` + "`network create`" + `, and a network with four containers
+  started side by side, which is the least that the engine needs for such a job.
 * **cleanup_job**: of these four containers and their network.
 * **container step**: an action's image that runs ` + "`true`" + ` on the job's network; beside it the same ` + "`run --rm`" + `.
 * **1 GiB of output**: a step that writes zeros, read to the end; beside it the same by ` + "`exec`" + `.
 * **64 steps at once**: script steps that run ` + "`true`" + `, until the last has ended; beside it 64 ` + "`exec`" + ` at once.
 `
 
+// markdown is the document. What stands between the marks is also in README.md.
 func (r *report) markdown() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, explanation, introduction, r.date.Format(time.DateOnly), r.machine(), version())
-	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
-	line(headings())
-	line(strings.Split(strings.Repeat("---,", len(headings())-1)+"---", ","))
-	for _, row := range r.rows {
-		line(row.cells())
-	}
+	b.WriteString(explanation)
+	fmt.Fprintf(&b, "<!-- performance -->\nOn %s by `make bench`, with %s.\nTimes are milliseconds: the median (10th-90th percentile). The engine's own "+
+		"command was measured in the same run,\nin turns. The targets are for 2 cores.\n\n", r.date.Format(time.DateOnly), r.machine())
+	r.table(&b, "docker")
+	b.WriteString("<!-- /performance -->\n")
 	b.WriteString(notes)
+	b.WriteString("\n## Podman\n\nThe same, in the same run. There are no targets but for the script step.\n\n")
+	r.table(&b, "podman")
 	return b.Bytes()
 }
 
-func version() string {
-	out, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output()
-	if err != nil {
-		return "of unknown version"
+// table writes the rows of one engine.
+func (r *report) table(b *bytes.Buffer, engine string) {
+	line := func(cells []string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
+	names := headings()
+	names[1] = ""
+	line(without(names))
+	line(strings.Split(strings.Repeat("---,", len(names)-2)+"---", ","))
+	for _, row := range r.rows {
+		if row.engine == engine {
+			line(without(row.cells()))
+		}
 	}
-	return strings.TrimSpace(string(out))
 }
+
+// without leaves the engine's column out.
+func without(cells []string) []string { return append([]string{cells[0]}, cells[2:]...) }
