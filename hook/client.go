@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +36,9 @@ type Client struct {
 	InterruptDelay, TerminateDelay time.Duration
 	// OutputDelay is how long the end of the output is waited for after the end of the hook. 0 means 5 s.
 	OutputDelay time.Duration
+	// SysProcAttr, if it is not nil, is how the hook is started, such as in a process group of its own, where the
+	// Ctrl-C of a terminal does not reach it.
+	SysProcAttr *syscall.SysProcAttr `json:"-"`
 	// Sent, if it is not nil, is told what Call writes to the hook's standard input, before the hook starts.
 	Sent func(stdin []byte) `json:"-"`
 }

@@ -46,7 +46,7 @@ func (c *Client) Run(ctx context.Context, stdin []byte) (*RunResult, error) {
 		return nil, fmt.Errorf("making pipes for %s: %w", c.HookPath, err)
 	}
 	cmd := &exec.Cmd{
-		Path:      program,
+		Path: program, SysProcAttr: c.SysProcAttr,
 		Args:      append([]string{program}, args...),
 		Env:       append([]string{}, c.Env...),
 		Dir:       c.WorkDir,
