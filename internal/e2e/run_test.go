@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/testbed"
+)
+
+// watched is what a program prints, to be looked at while it goes on.
+type watched struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+func (w *watched) has(word string) func() bool {
+	return func() bool { return strings.Contains(w.String(), word) }
+}
+
+// running is a call of gantry run in a folder with one workflow, which has begun.
+type running struct {
+	*exec.Cmd
+	out    watched
+	state  string
+	status chan int
+}
+
+func startRun(t *testing.T, e *testbed.Engine, text string, args ...string) *running {
+	t.Helper()
+	state := filepath.Join(t.TempDir(), "state")
+	r := &running{Cmd: runCommand(t, e, state, append([]string{"ci.yml"}, args...)...), state: state, status: make(chan int, 1)}
+	r.Dir = t.TempDir()
+	write(t, filepath.Join(r.Dir, "ci.yml"), text, 0o644)
+	r.Stdout, r.Stderr = &r.out, &r.out
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = r.Wait()
+		r.status <- r.ProcessState.ExitCode()
+	}()
+	return r
+}
+
+func (r *running) ends(t *testing.T, status int) {
+	t.Helper()
+	select {
+	case got := <-r.status:
+		if got != status {
+			t.Errorf("status %d, want %d\n%s", got, status, &r.out)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("it does not end\n%s", &r.out)
+	}
+}
+
+func (r *running) interrupt(t *testing.T) {
+	t.Helper()
+	if err := r.Process.Signal(syscall.SIGINT); err != nil {
+		t.Error(err)
+	}
+}
+
+const longJob = `
+on: push
+jobs:
+  long:
+    runs-on: x
+    container: gantry.test/busybox:1
+    services:
+      redis: {image: "gantry.test/redis:1"}
+    steps:
+      - run: echo "it has begun"; sleep 600
+        shell: sh
+      - run: echo "not any more"
+      - if: always()
+        run: echo "tidying up in the container"; sleep 2
+`
+
+// Ctrl-C ends the running step; what is for the end of every job still runs, also when there is a second Ctrl-C; and
+// nothing is left.
+func TestRunIsCancelled(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		r := startRun(t, e, longJob)
+		eventually(t, "the step begins", r.out.has("\n    it has begun"))
+		r.interrupt(t)
+		eventually(t, "the step for the end begins", r.out.has("\n    tidying up in the container"))
+		r.interrupt(t)
+		r.ends(t, 1)
+		contains(t, r.out.String(), "cancelling", "still cleaning up", "✓ Stop containers", "long: cancelled")
+		if strings.Contains(r.out.String(), "\n    not any more") {
+			t.Errorf("a step ran after the cancel:\n%s", &r.out)
+		}
+		nothingOf(t, e, r.state)
+	})
+}
+
+// The containers of a failed job can be entered, until Ctrl-C.
+func TestRunKeepsWhatFailed(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		r := startRun(t, e, strings.Replace(longJob, "sleep 600", "touch /made-here; exit 3", 1), "--keep-on-failure", "10m")
+		eventually(t, "it says how to enter", r.out.has("or with Ctrl-C"))
+		enter := regexp.MustCompile(`(?m)^  (docker|podman) exec -it (\w+) sh   # the job$`).FindStringSubmatch(r.out.String())
+		if enter == nil || enter[1] != e.Name {
+			t.Errorf("it does not say how to enter the job's container:\n%s", &r.out)
+		} else {
+			engineSays(t, e, "exec", enter[2], "ls", "/made-here")
+		}
+		contains(t, r.out.String(), "# service redis")
+		r.interrupt(t)
+		r.ends(t, 1)
+		nothingOf(t, e, r.state)
+	})
+}
+
+// From the command to the first call of the hook there is no time to wait for.
+func TestRunStartsFast(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "ci.yml"), `
+on: push
+jobs:
+  two:
+    runs-on: x
+    container: alpine
+    steps:
+      - run: echo one
+      - run: echo two
+`, 0o644)
+	hook := write(t, filepath.Join(dir, "hook.sh"), "date +%s%N >>"+filepath.Join(dir, "called")+"; exit 1\n", 0o755)
+	best := time.Hour
+	for range 5 {
+		if err := os.RemoveAll(filepath.Join(dir, "called")); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(ctx(t), filepath.Join(os.Getenv(envBin), "gantry"), "run", "ci.yml", "--hook", hook)
+		cmd.Dir, cmd.Env, cmd.Stdout = dir, append(os.Environ(), "TMPDIR="+t.TempDir()), io.Discard
+		began := time.Now()
+		_ = cmd.Run() // the hook fails
+		first, _, _ := strings.Cut(read(t, filepath.Join(dir, "called")), "\n")
+		best = min(best, sinceNano(t, began, first))
+	}
+	t.Logf("the hook is called after %v", best)
+	if best > 150*time.Millisecond {
+		t.Errorf("the hook is called only after %v", best)
+	}
+}
+
+func sinceNano(t *testing.T, began time.Time, text string) time.Duration {
+	t.Helper()
+	nanoseconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(0, nanoseconds).Sub(began)
+}
