@@ -33,6 +33,7 @@ func importRules(std map[string]bool) []ImportRule {
 			return !strings.HasPrefix(dep, module+"/internal/engine/")
 		}},
 		{module + "/internal/job", processBoundary, apartFrom("internal/engine", "internal/agent", "internal/handler")},
+		{module + "/internal/schedule", "it decides which jobs run, not how", apartFrom("internal/engine", "internal/agent", "internal/handler", "internal/job")},
 		{module + "/internal/conformance", processBoundary, apartFrom("internal/engine", "internal/agent", "internal/handler")},
 	}
 }
@@ -178,6 +179,7 @@ func TestImportRulesFindWhatBreaksThem(t *testing.T) {
 		{"cmd/gantry-agent", module + "/hook", "golang.org/x/sys/unix"},
 		{"internal/handler", module + "/internal/engine", module + "/internal/engine/fake"},
 		{"internal/job", module + "/hook", module + "/internal/agent"},
+		{"internal/schedule", module + "/internal/workflow", module + "/internal/job"},
 		{"internal/conformance/report", module + "/hook", module + "/internal/engine/fake"},
 	} {
 		count := func(dep string) (n int) {
