@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,7 @@ func (p *Process) newPlay(o runOptions, s *source, v *runValues, configFlag stri
 		pl.options.ActionsDir = p.abs(o.actionsDir)
 	}
 	if o.record != "" {
-		pl.options.Record = p.recorder(p.abs(o.record))
+		pl.options.Record = p.recorder(p.abs(o.record), slices.Collect(maps.Values(v.secrets)))
 	}
 	if len(v.rewrite) > 0 {
 		pl.options.Image = func(image string) string {
@@ -131,9 +132,9 @@ func (p *Process) engineProgram(configFlag string) string {
 	return "docker"
 }
 
-func (p *Process) recorder(dir string) func(layout.Dirs, string) job.Recorder {
+func (p *Process) recorder(dir string, secrets []string) func(layout.Dirs, string) job.Recorder {
 	return func(dirs layout.Dirs, worker string) job.Recorder {
-		return session.Recorder{Dir: dir, Worker: worker, Head: session.Head{Gantry: p.Version, Work: dirs.Work}}
+		return session.Recorder{Dir: dir, Worker: worker, Secrets: secrets, Head: session.Head{Gantry: p.Version, Work: dirs.Work}}
 	}
 }
 

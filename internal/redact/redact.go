@@ -49,6 +49,24 @@ func (r *Redactor) Learn(value string) {
 	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) }) // the longest first
 }
 
+// shortestKnown is the length from which a value that is said to be a secret is looked for in other texts.
+const shortestKnown = 4
+
+// Know takes note of values that somebody has said to be secrets. Shorter ones than other texts could do without are
+// not looked for.
+func (r *Redactor) Know(values ...string) {
+	for _, value := range values {
+		for line := range strings.SplitSeq(value, "\n") {
+			for _, secret := range []string{value, strings.TrimSpace(line)} {
+				if len(secret) >= shortestKnown && !slices.Contains(r.values, secret) {
+					r.values = append(r.values, secret)
+				}
+			}
+		}
+	}
+	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) }) // the longest first
+}
+
 // Text gives text without the known secrets, without passwords in URLs, and without the values of assignments to
 // names that look secret.
 func (r *Redactor) Text(text string) string {

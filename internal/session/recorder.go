@@ -27,6 +27,8 @@ type Recorder struct {
 	// Worker names the process that made the call. The runner starts one for each job, so it tells the job where
 	// the state does not. It becomes part of a file name.
 	Worker string
+	// Secrets are values that are known to be secret, beside those that their names tell.
+	Secrets []string
 }
 
 // Started is a call that begins.
@@ -52,6 +54,7 @@ func (r Recorder) Begin(s Started) (*Recording, error) {
 		Command: s.Input.Command, Started: s.Time, WorkDir: s.WorkDir, Override: s.Override,
 		Environment: map[string]string{}, Input: Input{ResponseFile: s.Input.ResponseFile},
 	}}
+	rec.clean.Know(r.Secrets...)
 	if err := rec.redact(s); err != nil {
 		return nil, err
 	}
