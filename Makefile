@@ -48,7 +48,7 @@ testbed:
 # after the other, because they share the engines.
 test: build testbed
 	go mod download
-	$(TESTBED) run -- go test -p 1 -timeout 20m ./...
+	$(TESTBED) run -- go test -p 1 -timeout 45m ./...
 
 # Without an engine the tests that need one skip themselves, which CI=true would turn into failures.
 race:
