@@ -106,7 +106,7 @@ func runRun(ctx context.Context, p *Process, o runOptions, configFlag string) er
 	if err != nil {
 		return err
 	}
-	play, err := p.newPlay(o, source, values, configFlag)
+	play, err := p.newPlay(o, source, jobs, values, configFlag)
 	if err != nil {
 		return err
 	}

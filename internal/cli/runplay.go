@@ -21,6 +21,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/schedule"
 	"github.com/gantry-ci/gantry/internal/session"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/workflow"
 )
 
 // keptCleanup bounds the removal of what was kept.
@@ -45,8 +46,8 @@ type keptJob struct {
 }
 
 // newPlay makes the folder of a run, and what all its jobs share.
-func (p *Process) newPlay(o runOptions, s *source, v *runValues, configFlag string) (*play, error) {
-	hook, err := p.runHook(o.hook)
+func (p *Process) newPlay(o runOptions, s *source, jobs []*workflow.Job, v *runValues, configFlag string) (*play, error) {
+	hook, err := p.runHook(o.hook, haveContainers(jobs))
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +78,25 @@ func (p *Process) newPlay(o runOptions, s *source, v *runValues, configFlag stri
 	return pl, nil
 }
 
-// runHook is the hook of a run. Only the default one may be missing: jobs on the host do without.
-func (p *Process) runHook(flag string) (string, error) {
+// haveContainers says whether one of the jobs cannot do without a hook.
+func haveContainers(jobs []*workflow.Job) bool {
+	return slices.ContainsFunc(jobs, func(j *workflow.Job) bool {
+		called := j.Call != nil && j.Call.Workflow != nil && haveContainers(j.Call.Workflow.Jobs)
+		return called || j.Container != nil || len(j.Services.List) > 0
+	})
+}
+
+// runHook is the hook of a run. Only the default one may be missing, if all jobs are on the host.
+func (p *Process) runHook(flag string, needed bool) (string, error) {
 	hook := filepath.Join(filepath.Dir(p.Executable), "hook.sh")
 	if flag != "" {
 		hook = p.abs(flag)
 	}
 	info, err := os.Stat(hook)
 	switch {
+	case flag == "" && needed && err != nil:
+		return "", verdict.New(verdict.Configuration, "hook.sh and gantry-agent belong beside gantry; or name a hook with --hook",
+			"the workflow has containers, and there is no hook for them: %w", err)
 	case flag == "":
 		return hook, nil
 	case err != nil:
