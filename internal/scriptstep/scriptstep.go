@@ -35,6 +35,8 @@ type Runner struct {
 	Record  *jobrecord.Record
 	Out     io.Writer // the step's output, byte for byte
 	Signals <-chan os.Signal
+	// AgentStays says that the agent goes on after the step, as that of a job container does.
+	AgentStays bool
 }
 
 // NewStep makes the agent's step from the runner's arguments.
@@ -83,7 +85,23 @@ func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset 
 		return exit, verdict.New(verdict.Configuration, "timeouts.step of gantry.yaml bounds every step on this runner",
 			"the step took longer than %v and was stopped", r.Record.StepTimeout)
 	}
+	if err == nil && r.AgentStays && exit.Signal == int(syscall.SIGKILL) {
+		err = r.stillThere(ctx, c, step.ID, exit)
+	}
 	return exit, err
+}
+
+// dying is how long a container that is being killed may take from its first process to its last.
+const dying = 100 * time.Millisecond
+
+// stillThere tells a step that was killed from a container that was: engines may kill its processes one by one, and
+// then the agent reports the step before it ends itself.
+func (r *Runner) stillThere(ctx context.Context, c *agent.Client, id string, exit agent.Exit) error {
+	time.Sleep(dying)
+	if _, err := c.Hello(ctx); err != nil {
+		return &agent.LostError{ID: id, Offset: exit.Output, Err: err}
+	}
+	return nil
 }
 
 // Client makes a client for the job container's agent.
