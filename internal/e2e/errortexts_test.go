@@ -80,8 +80,8 @@ func errorTexts() map[string]func(t *testing.T, r *fakerunner.Runner) *fakerunne
 		"port-invalid":     with(func(c *hook.Container) { c.PortMappings = []string{"http:80"} }),
 		"prepare-failed":   step("null"),
 		"state-forged":     step(`{"job":"../../x"}`),
-		"engine-down":      engineSaying("info", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", same),
-		"engine-forbidden": engineSaying("info", `Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.24/info": dial unix /var/run/docker.sock: connect: permission denied`, same),
+		"engine-down":      engineSaying("ps", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", same),
+		"engine-forbidden": engineSaying("ps", `Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.24/info": dial unix /var/run/docker.sock: connect: permission denied`, same),
 		"image-not-found":  engineSaying("pull", "Error response from daemon: manifest for node:22 not found: manifest unknown: manifest unknown", same),
 		"image-denied":     engineSaying("pull", "Error response from daemon: pull access denied for node, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", same),
 		"password-wrong": engineSaying("login", "Error response from daemon: login attempt to https://reg.example/v2/ failed with status: 401 Unauthorized",
@@ -134,7 +134,8 @@ func masked(r *fakerunner.Runner, text string) string {
 	text = strings.NewReplacer(r.Root, "RUNNER", os.Getenv(envBin), "BIN").Replace(text)
 	for pattern, name := range map[string]string{
 		`/tmp/\S*?/(docker|words)\b`: "ENGINE/$1", `gantry-[0-9a-f]{6}-[0-9a-f]{12}`: "gantry-ID", `\b[0-9a-f]{32}\b`: "JOB",
-		`in \d+(\.\d+)?m?s\b`: "in TIME", `/\S+/private/\S+`: "PRIVATE",
+		`(?m)^pull(ing|ed) .*\n`: "", // may come or not before something else fails beside it
+		`in \d+(\.\d+)?m?s\b`:    "in TIME", `/\S+/private/\S+`: "PRIVATE",
 	} {
 		text = regexp.MustCompile(pattern).ReplaceAllString(text, name)
 	}
