@@ -43,6 +43,15 @@ type made struct {
 // limit bounds every call. A hook that takes longer hangs.
 const limit = 3 * time.Minute
 
+// limit is shorter for a call that must end soon: then it is known already that it failed.
+func (m *made) limit() time.Duration {
+	var expect struct{ Within time.Duration }
+	if m.Expect.Decode(&expect) == nil && expect.Within > 0 {
+		return min(limit, expect.Within+15*time.Second)
+	}
+	return limit
+}
+
 // run makes a call and checks what must be observed. The error is the suite's own trouble.
 func (sc *scene) run(ctx context.Context, node *yaml.Node, number string, first *made) ([]Failure, error) {
 	call, err := sc.read(node)
@@ -148,7 +157,7 @@ func (sc *scene) runTogether(ctx context.Context, nodes []yaml.Node, number stri
 
 // observe makes a call and sees what comes of it.
 func (sc *scene) observe(ctx context.Context, m *made) (*observation, error) {
-	ctx, stop := context.WithTimeout(ctx, limit)
+	ctx, stop := context.WithTimeout(ctx, m.limit())
 	defer stop()
 	cancelled, cancel := context.WithCancel(ctx)
 	defer cancel()

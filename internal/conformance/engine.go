@@ -23,6 +23,52 @@ type Engine struct {
 
 	mu   sync.Mutex
 	seen map[string]*container // by id; what is looked at here never changes
+	// labels has the only owner that containers with a label had, by "key=value"; "" for more than one. They are
+	// believed once containers of two runners were compared, or if there is only one runner.
+	labels   map[string]string
+	compared bool
+}
+
+// noteLabels remembers whose container has which labels.
+func (e *Engine) noteLabels(labels map[string]string, owner string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.labels == nil {
+		e.labels = map[string]string{}
+	}
+	for key, value := range labels {
+		label := key + "=" + value
+		if known, ok := e.labels[label]; ok && known != owner {
+			e.labels[label] = ""
+		} else {
+			e.labels[label] = owner
+		}
+	}
+}
+
+// onlyOf says whether one of the labels was only ever seen on containers of an owner.
+func (e *Engine) onlyOf(labels map[string]string, owner string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key, value := range labels {
+		if e.compared && e.labels[key+"="+value] == owner {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Engine) believesLabels() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.compared
+}
+
+// believeLabels says that the labels of two runners were compared.
+func (e *Engine) believeLabels() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.compared = true
 }
 
 // container is what is known of a container. What it was started with does not change; its networks may.

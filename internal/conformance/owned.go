@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -11,8 +10,8 @@ import (
 
 // owned tells one runner's containers, networks and volumes from everything else on an engine, whatever labels the
 // hook uses. A container belongs to the runner if its environment has the runner's token, which the suite puts into
-// every request, if it mounts something of the runner's folder, if it has a label that was only seen on containers
-// of the runner, or if it is in one of the runner's networks.
+// every request, if it mounts something of the runner's folder, if it is in one of the runner's networks, or if it has
+// a label that no container but the runner's ever had.
 type owned struct {
 	engine *Engine
 	token  string
@@ -22,7 +21,6 @@ type owned struct {
 	containers map[string]bool
 	networks   map[string]bool
 	volumes    map[string]bool
-	labels     map[string]bool // "key=value"
 }
 
 // inventory is what a runner has on an engine now.
@@ -76,6 +74,7 @@ func (o *owned) claim(all []*container) []string {
 	var ids []string
 	for _, c := range own {
 		ids = append(ids, c.ID)
+		o.engine.noteLabels(c.Labels, o.token)
 		o.containers[c.ID] = true
 		for _, n := range c.Networks {
 			if !standardNetwork(n) {
@@ -85,21 +84,17 @@ func (o *owned) claim(all []*container) []string {
 		for _, v := range c.Volumes {
 			o.volumes[v] = true
 		}
-		for key, value := range c.Labels {
-			if distinctive.MatchString(key + "=" + value) {
-				o.labels[key+"="+value] = true
-			}
-		}
 	}
 	for _, c := range foreign {
-		for key, value := range c.Labels {
-			delete(o.labels, key+"="+value)
-		}
+		o.engine.noteLabels(c.Labels, "somebody else")
 	}
 	return ids
 }
 
 func (o *owned) mine(c *container) bool {
+	if o.ofOther(c) {
+		return false
+	}
 	inside := func(path string) bool { return path == o.root || strings.HasPrefix(path, o.root+"/") }
 	return o.containers[c.ID] || o.labelled(c.Labels) ||
 		slices.ContainsFunc(c.Env, func(kv string) bool { return strings.Contains(kv, o.token) }) ||
@@ -107,17 +102,17 @@ func (o *owned) mine(c *container) bool {
 		slices.ContainsFunc(c.Networks, func(n string) bool { return o.networks[n] })
 }
 
-func (o *owned) labelled(labels map[string]string) bool {
-	for key, value := range labels {
-		if o.labels[key+"="+value] {
-			return true
-		}
-	}
-	return false
+// ofOther says whether a container is plainly that of another runner of the suite.
+func (o *owned) ofOther(c *container) bool {
+	return slices.ContainsFunc(c.Env, func(kv string) bool {
+		token, ok := strings.CutPrefix(kv, tokenVariable+"=")
+		return ok && token != o.token
+	})
 }
 
-// distinctive are labels that can name one runner or job, and not a kind of thing.
-var distinctive = regexp.MustCompile(`[0-9a-f]{6}`)
+func (o *owned) labelled(labels map[string]string) bool {
+	return o.engine.onlyOf(labels, o.token)
+}
 
 // standardNetwork says whether a network is the engine's own.
 func standardNetwork(name string) bool {

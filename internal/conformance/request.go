@@ -217,10 +217,13 @@ func (s *scene) scriptArgs(call *Call) (object, error) {
 // forms are wordings of a request that mean the same as the runner's own.
 func forms() map[string]func(request object) ([]byte, error) {
 	return map[string]func(object) ([]byte, error){
-		"pretty": func(r object) ([]byte, error) { return json.MarshalIndent(r, "", "  ") },
+		"pretty": func(r object) ([]byte, error) {
+			text, err := json.MarshalIndent(r, "", "  ")
+			return append(text, '\n'), err
+		},
 		"crlf": func(r object) ([]byte, error) {
 			text, err := json.MarshalIndent(r, "", "\t")
-			return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")), err
+			return bytes.ReplaceAll(append(text, '\n'), []byte("\n"), []byte("\r\n")), err
 		},
 		"no newline":       oneLine,
 		"trailing blanks":  func(r object) ([]byte, error) { return appended(r, "\n\n  \n") },
@@ -241,7 +244,7 @@ func appended(r object, end string) ([]byte, error) {
 
 func prepended(start string, r object) ([]byte, error) {
 	text, err := json.Marshal(r)
-	return append([]byte(start), text...), err
+	return append([]byte(start), append(text, '\n')...), err
 }
 
 // escaped writes every character that is not ASCII as \uXXXX, pairs of surrogates included.
@@ -259,6 +262,7 @@ func escaped(r object) ([]byte, error) {
 			fmt.Fprintf(&out, `\u%04x`, c)
 		}
 	}
+	out.WriteByte('\n')
 	return out.Bytes(), err
 }
 

@@ -73,7 +73,7 @@ func (s *Suite) newScene(setup RunnerSetup) (*scene, error) {
 		suite: s, runner: runner, token: token, vars: map[string]string{},
 		owned: &owned{
 			engine: s.Engine, token: token, root: root,
-			containers: map[string]bool{}, networks: map[string]bool{}, volumes: map[string]bool{}, labels: map[string]bool{},
+			containers: map[string]bool{}, networks: map[string]bool{}, volumes: map[string]bool{},
 		},
 	}
 	runner.Client.Node = s.Node

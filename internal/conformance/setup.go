@@ -30,8 +30,9 @@ func (s *Suite) credentials() Credentials {
 	return Credentials{Host: s.private.Addr, User: s.private.User, Password: s.private.Password, Image: "conform/private:1"}
 }
 
-// begin starts registries, makes images, and sees whether the engine can pull them.
-func (s *Suite) begin(ctx context.Context) (err error) {
+// Open starts registries, makes images, and sees whether the engine can pull them. An error means that nothing can be
+// judged.
+func (s *Suite) Open(ctx context.Context) (err error) {
 	if s.open, err = images.Serve("", ""); err != nil {
 		return err
 	}
@@ -147,8 +148,8 @@ func (s *Suite) registriesConf() string {
 	return "/etc/containers/registries.conf"
 }
 
-// finish removes the images that were pulled, and ends the registries.
-func (s *Suite) finish(ctx context.Context) error {
+// Close removes the images that were pulled, and ends the registries.
+func (s *Suite) Close(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer stop()
 	var pulled []string
@@ -292,3 +293,6 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		plain
 	}{r.Case.ID, r.Case.Title, r.Case.Level, r.Case.Area, r.Case.RestsOn, r.Took.Seconds(), plain(r)})
 }
+
+// Image is the full name of one of the suite's images, between Open and Close.
+func (s *Suite) Image(name string) string { return s.images[name] }

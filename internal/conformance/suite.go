@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/conformance/images"
 )
 
@@ -71,13 +72,21 @@ type Suite struct {
 	telling       sync.Mutex
 }
 
-// Run runs cases and gives their results in the order of the collection. An error means that nothing could be judged.
+// Run is Open, Judge and Close.
 func (s *Suite) Run(ctx context.Context, all *Collection, chosen func(*Case) bool) ([]Result, error) {
-	if err := s.begin(ctx); err != nil {
+	if err := s.Open(ctx); err != nil {
 		return nil, err
 	}
+	results := s.Judge(ctx, all, chosen)
+	return results, s.Close(ctx)
+}
+
+// Judge runs cases, between Open and Close, and gives their results in the order of the collection. Hook may be
+// another one each time.
+func (s *Suite) Judge(ctx context.Context, all *Collection, chosen func(*Case) bool) []Result {
 	results := make([]Result, len(all.Cases))
 	groups := s.group(all, chosen, results)
+	s.compareRunners(ctx, len(groups))
 	var queue sync.WaitGroup
 	next := make(chan *group)
 	for range cmp.Or(s.Workers, 2) {
@@ -98,8 +107,54 @@ func (s *Suite) Run(ctx context.Context, all *Collection, chosen func(*Case) boo
 	for _, g := range alone {
 		s.runGroup(ctx, all, g, results)
 	}
-	ran := slices.DeleteFunc(results, func(r Result) bool { return r.Case == nil })
-	return ran, s.finish(ctx)
+	return slices.DeleteFunc(results, func(r Result) bool { return r.Case == nil })
+}
+
+// compareRunners prepares a job on two runners, to learn which labels tell them apart. With one group there is only
+// one runner. A hook that cannot do it is found out by the cases.
+func (s *Suite) compareRunners(ctx context.Context, groups int) {
+	if s.Engine.believesLabels() {
+		return
+	}
+	if groups > 1 {
+		var both [2]*scene
+		for i := range both {
+			sc, err := s.preparedScene(ctx)
+			if sc != nil {
+				defer sc.end(ctx) // what it leaves is not judged here
+			}
+			if err != nil {
+				return
+			}
+			both[i] = sc
+		}
+		for _, sc := range both {
+			if have, err := sc.owned.now(ctx); err != nil || len(have.Containers) == 0 {
+				return
+			}
+		}
+	}
+	s.Engine.believeLabels()
+}
+
+// preparedScene is a runner with the simplest job.
+func (s *Suite) preparedScene(ctx context.Context) (*scene, error) {
+	sc, err := s.newScene(RunnerSetup{})
+	if err != nil {
+		return nil, err
+	}
+	container, err := wire(sc.runner.JobContainer(sc.image("busybox")))
+	if err != nil {
+		return sc, err
+	}
+	sc.mark(container)
+	sc.begin(true)
+	client := sc.runner.Client
+	result, err := client.Call(ctx, hook.PrepareJob, object{"container": container, "services": []any{}}, nil)
+	if err == nil {
+		sc.took(hook.PrepareJob, result)
+	}
+	return sc, err
 }
 
 // group is cases that run one after the other: those of a shared job, or a single one.
