@@ -106,7 +106,7 @@ const notes = `
 * **prepare_job**: a job container and three services without health checks, on a new network, images present; beside
   it one ` + "`run -d`" + ` on a network that was there, the same with its ` + "`network create`" + `, and a network with four containers
   started side by side, which is the least that the engine needs for such a job.
-* **cleanup_job**: of these four containers and their network.
+* **cleanup_job**: of these four containers and their network; beside it one ` + "`rm -f`" + ` of four containers, and ` + "`network rm`" + `.
 * **container step**: an action's image that runs ` + "`true`" + ` on the job's network; beside it the same ` + "`run --rm`" + `.
 * **1 GiB of output**: a step that writes zeros, read to the end; beside it the same by ` + "`exec`" + `.
 * **64 steps at once**: script steps that run ` + "`true`" + `, until the last has ended; beside it 64 ` + "`exec`" + ` at once.
