@@ -87,6 +87,10 @@ faults: testbed
 	go mod download
 	$(TESTBED) run -- go test -count=1 -v -timeout 20m -run 'Killed|Failpoint' ./internal/e2e
 
+# Every broken hook against the cases that must find it; `make test` tries a sample.
+mutants: build testbed
+	GANTRY_TEST_ALL_MUTANTS=1 $(TESTBED) run --only docker -- go test -count=1 -timeout 80m -run TestMutantsAreFound ./internal/conformance/mutants
+
 bench: build testbed
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench --markdown
 	go test ./internal/docstest -run Figures -update
