@@ -21,7 +21,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck faults bench demo clean
+.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck faults bench demo clean mutants
 .DEFAULT_GOAL := build
 
 build:
