@@ -21,6 +21,9 @@ func Parent() Owner {
 // Self is this process.
 func Self() Owner { return Owner{PID: os.Getpid(), Start: startOf(os.Getpid())} }
 
+// ProcessOf is another process, as it runs now.
+func ProcessOf(pid int) Owner { return Owner{PID: pid, Start: startOf(pid)} }
+
 // Alive says whether the process still runs.
 func (o Owner) Alive() bool { return o.PID > 1 && o.Start != "" && startOf(o.PID) == o.Start }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/jobrecord"
 )
 
 const (
@@ -59,7 +60,15 @@ func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 		cmd.Stdout, cmd.Stderr = both, both
 	}
 	began := time.Now()
+	var left []jobrecord.Owner
+	if terminate := cmd.Cancel; c.mortal {
+		cmd.Cancel = func() error {
+			left = descendants(cmd.Process.Pid)
+			return terminate()
+		}
+	}
 	ended, err := waitFor(ctx, cmd, c)
+	end(left)
 	if !ended { // stdout is still being written
 		d.log.DebugContext(ctx, "engine, left alone", "command", typed(d.path, c.args), "took", time.Since(began))
 		return nil, d.failure(ctx, c.args, err, said.String())
