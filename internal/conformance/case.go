@@ -145,7 +145,8 @@ type Container struct {
 
 // Host is done by the suite itself, between calls.
 type Host struct {
-	// Engine are arguments of the engine's command line.
+	// Engine are arguments of the engine's command line. If it fails, the suite cannot go on, unless the call expects
+	// something.
 	Engine []string `yaml:"engine"`
 	// Files are made after what the call expects has been seen.
 	Files []File `yaml:"files"`

@@ -81,8 +81,16 @@ func (s *Suite) Run(ctx context.Context, all *Collection, chosen func(*Case) boo
 	return results, s.Close(ctx)
 }
 
-// Judge runs cases, between Open and Close, and gives their results in the order of the collection. Hook may be
-// another one each time.
+// With is a suite for another hook, on the same engine and with the same images, between Open and Close. Both may be
+// used at the same time.
+func (s *Suite) With(hook string) *Suite {
+	return &Suite{
+		Hook: hook, Node: s.Node, Environ: s.Environ, Engine: s.Engine, Dir: s.Dir, UID: s.UID, Registry: s.Registry, Workers: s.Workers,
+		images: s.images, made: s.made, open: s.open, private: s.private, registries: s.registries,
+	}
+}
+
+// Judge runs cases, between Open and Close, and gives their results in the order of the collection.
 func (s *Suite) Judge(ctx context.Context, all *Collection, chosen func(*Case) bool) []Result {
 	results := make([]Result, len(all.Cases))
 	groups := s.group(all, chosen, results)
@@ -223,7 +231,9 @@ func (s *Suite) runGroup(ctx context.Context, all *Collection, g *group, results
 		case ctx.Err() != nil:
 			r.Note = "the suite was interrupted"
 		default:
-			sc.freshVars()
+			if g.job != "" {
+				sc.freshVars()
+			}
 			r = sc.runCase(ctx, r.Case, seen)
 		}
 		r.Took = time.Since(start)

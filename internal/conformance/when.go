@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -28,8 +29,8 @@ func (sc *scene) untilOr(ctx context.Context, w *When, m *made, done <-chan stru
 		}
 	}()
 	err := sc.until(waiting, w, m)
-	if errors.Is(err, context.Canceled) || errors.Is(err, errNever) {
-		return nil
+	if waiting.Err() != nil || errors.Is(err, errNever) {
+		return nil // an engine that was being asked is no trouble then
 	}
 	return err
 }
@@ -112,10 +113,16 @@ func (sc *scene) watch(w *Watch, done <-chan struct{}) []Failure {
 
 // runHost does something to the hook's surroundings and checks what must be observed.
 func (sc *scene) runHost(ctx context.Context, m *made) ([]Failure, error) {
-	if err := sc.host(ctx, m.Host); err != nil {
+	seen := &observation{}
+	err := sc.host(ctx, m.Host)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && !m.Expect.IsZero():
+		seen.status, seen.stderr = exit.ExitCode(), plain(err.Error())
+	case err != nil:
 		return nil, err
 	}
-	failures, err := sc.judge(ctx, m.Call, &observation{})
+	failures, err := sc.judge(ctx, m.Call, seen)
 	for i := range failures {
 		failures[i].Call = m.label
 	}

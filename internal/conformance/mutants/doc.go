@@ -29,6 +29,9 @@ type Mutant struct {
 	// Disturbs says that it disturbs cases that share a job with those that must fail: no others are tried beside them.
 	Disturbs bool `yaml:"disturbs"`
 
+	// Alone: it disturbs everybody's containers on the engine.
+	Alone bool `yaml:"alone"`
+
 	// On limits it to these commands.
 	On []string `yaml:"on"`
 	// If limits it to requests whose text matches, and Unless to those whose text does not.
@@ -179,8 +182,11 @@ func All() ([]Mutant, error) {
 	return all, errors.Join(problems...)
 }
 
-// Find is the mutant of that name.
+// Find is the mutant of that name; "none" breaks nothing.
 func Find(name string) (*Mutant, error) {
+	if name == "none" {
+		return &Mutant{}, nil
+	}
 	all, err := All()
 	if err != nil {
 		return nil, err
