@@ -186,6 +186,11 @@ func (s *stage) end(t *testing.T, r **fakerunner.Runner) {
 	}
 	ok(t, (*r).Cleanup(ctx(t)))
 	noLeftovers(t, s.e, *r)
+	built := engineSays(t, s.e, "image", "ls", "-q", "--filter", "label=io.gantry.runner="+runnerID(*r))
+	if ids := strings.Fields(built); len(ids) > 0 {
+		slices.Sort(ids)
+		engineSays(t, s.e, append([]string{"rmi", "-f"}, slices.Compact(ids)...)...)
+	}
 	*r = nil
 }
 
