@@ -85,6 +85,11 @@ func (sc *scene) run(ctx context.Context, node *yaml.Node, number string, first 
 	if err != nil {
 		return nil, err
 	}
+	if call.Prepare != nil {
+		if _, err := sc.owned.now(ctx); err != nil { // to know later what belongs to this job
+			return nil, err
+		}
+	}
 	failures, err := sc.judge(ctx, call, seen)
 	if line := refused(seen); err == nil && len(failures) > 0 && line != "" && failures[0].What == "status" {
 		return nil, &notSupported{line}
