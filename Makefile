@@ -21,7 +21,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck faults bench demo clean mutants
+.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck faults bench demo clean mutants conform
 .DEFAULT_GOAL := build
 
 build:
@@ -90,6 +90,10 @@ faults: testbed
 # Every broken hook against the cases that must find it; `make test` tries a sample.
 mutants: build testbed
 	GANTRY_TEST_ALL_MUTANTS=1 $(TESTBED) run --only docker -- go test -count=1 -timeout 80m -run TestMutantsAreFound ./internal/conformance/mutants
+
+# gantry's hook against every case, on every engine, and the table of docs/conformance.md; `make test` tries a sample.
+conform: build testbed
+	GANTRY_TEST_ALL_CASES=1 $(TESTBED) run -- go test -count=1 -timeout 60m -run TestGantryConforms ./internal/conformance -update
 
 bench: build testbed
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench --markdown

@@ -1,0 +1,32 @@
+package docstest
+
+import (
+	"regexp"
+	"testing"
+	"testing/fstest"
+
+	"github.com/gantry-ci/gantry/internal/conformance"
+)
+
+// Examples of cases can be read, with the jobs that there are.
+func TestExamplesOfCases(t *testing.T) {
+	tried := 0
+	for _, b := range blocks(t, "yaml") {
+		if b.kind != "case" {
+			continue
+		}
+		tried++
+		id := regexp.MustCompile(`(?m)^id: (\S+)`).FindStringSubmatch(b.text)
+		if id == nil {
+			t.Errorf("%s:%d: a case without an id", b.page, b.line)
+			continue
+		}
+		if _, err := conformance.Load(fstest.MapFS{
+			id[1] + ".yaml": {Data: []byte(b.text)},
+			"jobs.yaml":     {Data: []byte("plain: {title: a job, call: {prepare: {image: busybox}}}")},
+		}); err != nil {
+			t.Errorf("%s:%d: %v", b.page, b.line, err)
+		}
+	}
+	t.Logf("%d examples of cases", tried)
+}
