@@ -5,6 +5,8 @@
 # make race     the tests that need no engine, with the race detector
 # make cross    the programs for arm64 and arm
 # make bench    gantry beside the engines' own commands: the tables of docs/performance.md
+# make conform  gantry's hook against every case of gantry conform, on every engine
+# make mutants  every broken hook against the cases that must find it
 # make faults   the hook killed at every place, with the figures
 
 MODULE  := github.com/gantry-ci/gantry

@@ -42,7 +42,7 @@ func TestGantryConforms(t *testing.T) {
 	var rows []string
 	for _, e := range testbed.Engines(t) {
 		t.Run(e.Label, func(t *testing.T) {
-			r := judge(t, e, programs)
+			r := judge(t, e, programs, filepath.Join(programs, "hook.sh"), chosen(t)...)
 			for _, c := range r.Results {
 				if c.Level != conformance.May && c.Outcome != conformance.Pass && c.Outcome != conformance.Skipped {
 					t.Errorf("%s: %s %s %+v", c.ID, c.Outcome, c.Note, c.Failures)
@@ -56,8 +56,29 @@ func TestGantryConforms(t *testing.T) {
 	}
 }
 
+// A hook in JavaScript is started with node, as the runner does.
+func TestAHookInJavaScript(t *testing.T) {
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("there is no node here")
+	}
+	e := testbed.Docker(t)
+	programs := build(t)
+	hook := filepath.Join(programs, "index.js")
+	text := fmt.Sprintf(`const r = require("child_process").spawnSync("/bin/bash", ["-e", %q], {stdio: "inherit"}); process.exit(r.status)`,
+		filepath.Join(programs, "hook.sh"))
+	if err := os.WriteFile(hook, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := judge(t, e, programs, hook, "--case", "exit-status-*", "--case", "container-step-arguments", "--case", "cleanup-leaves-nothing")
+	for _, c := range r.Results {
+		if c.Outcome != conformance.Pass {
+			t.Errorf("%s: %s %s %+v", c.ID, c.Outcome, c.Note, c.Failures)
+		}
+	}
+}
+
 // judge runs gantry conform as the engine's user.
-func judge(t *testing.T, e *testbed.Engine, programs string) *report {
+func judge(t *testing.T, e *testbed.Engine, programs, hook string, choice ...string) *report {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "conform-state-")
 	if err == nil {
@@ -67,9 +88,9 @@ func judge(t *testing.T, e *testbed.Engine, programs string) *report {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	args := []string{"conform", "--hook", filepath.Join(programs, "hook.sh"), "--engine", e.Name, "--format", "json", "--quiet",
+	args := []string{"conform", "--hook", hook, "--engine", e.Name, "--format", "json", "--quiet",
 		"--image-rewrite", "busybox:1=" + testbed.Busybox, "--image-rewrite", "debian:stable-slim=" + testbed.Bash}
-	cmd := e.Program(t.Context(), filepath.Join(programs, "gantry"), append(args, chosen(t)...)...)
+	cmd := e.Program(t.Context(), filepath.Join(programs, "gantry"), append(args, choice...)...)
 	cmd.Dir = "/"
 	cmd.Env = append(cmd.Env, "GANTRY_ENGINE="+e.Name, "GANTRY_STATE_DIR="+filepath.Join(dir, "state"))
 	var stderr strings.Builder
