@@ -33,7 +33,9 @@ func run(args []string) int {
 	case "hook":
 		return runHook(args[1:])
 	case "serve":
-		return runServe(len(args) > 1 && args[1] == "--once")
+		return runServe(args[1:])
+	case "install":
+		return report(runInstall(args[1:]))
 	case "supervise":
 		return report(agent.Supervise())
 	case "kill":
@@ -57,25 +59,38 @@ const (
 	firstStep  = time.Minute
 )
 
-func runServe(once bool) int {
+func runServe(args []string) int {
+	config, err := agent.ParseServe(args)
+	if err != nil {
+		return report(err)
+	}
 	sigchld := make(chan os.Signal, 1)
 	signal.Notify(sigchld, syscall.SIGCHLD)
 	go agent.Reap(sigchld)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	exit, err := agent.NewServer(agent.ServerOptions{
-		Socket:     agent.MountPoint + "/" + agent.SocketName,
+		Socket:     config.SocketPath(),
 		Env:        os.Environ(),
 		Version:    version,
-		Once:       once,
+		Once:       config.Once,
 		FirstClaim: firstClaim,
 		FirstStep:  firstStep,
-		Lease:      agent.MountPoint + "/" + agent.LeaseName,
+		Lease:      config.LeasePath(),
+		Undone:     config.Furnish("/etc/hosts"),
 	}).Serve(ctx)
 	if err != nil {
 		return report(err)
 	}
 	return exit.Code
+}
+
+// runInstall copies this program: install TARGET. In a pod of its own the agent comes to the job's containers so.
+func runInstall(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("install wants the name of the copy, not %q", args)
+	}
+	return agent.Install("/proc/self/exe", args[0])
 }
 
 // runRestore gives everything below a folder to the owner of this program: restore FOLDER. That is the runner's user,

@@ -37,7 +37,9 @@ type ServerOptions struct {
 	FirstClaim, FirstStep time.Duration
 	// Lease, for Once, is the path of the file that a hook which still wants to start its step holds locked.
 	Lease string
-	Log   *slog.Logger // nil: discard
+	// Undone is told to whoever asks who the agent is.
+	Undone []Undone
+	Log    *slog.Logger // nil: discard
 }
 
 // Server is the first process of a container.
@@ -221,7 +223,7 @@ func (s *Server) refuse(conn *net.UnixConn, kind, message string) {
 func (s *Server) hello() Hello {
 	return Hello{
 		Protocol: protocol, Version: s.opts.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
-		Alpine: containerIsAlpine(),
+		Alpine: containerIsAlpine(), Undone: s.opts.Undone,
 	}
 }
 

@@ -70,6 +70,8 @@ type Hello struct {
 	UID      int    `json:"uid"` // as seen in the container
 	GID      int    `json:"gid"`
 	Alpine   bool   `json:"alpine"` // ID=alpine in os-release
+	// Undone is what its command line asked for and could not be made.
+	Undone []Undone `json:"undone,omitempty"`
 }
 
 // FileID tells a file from every other one of the machine, from inside a container as from outside. It is zero for
