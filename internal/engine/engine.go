@@ -43,11 +43,11 @@ type Engine interface {
 	// exist gives ErrNotFound.
 	Logs(ctx context.Context, id string, n int, w io.Writer) error
 
-	// List returns the containers and networks that carry all the labels.
+	// List returns the containers, networks and other objects that carry all the labels.
 	List(ctx context.Context, labels map[string]string) (Inventory, error)
 
 	// Remove kills and removes, in parallel, everything in the inventory: containers with their anonymous
-	// volumes, then networks. What is already gone is not an error.
+	// volumes, then networks and what else there is. What is already gone is not an error.
 	Remove(ctx context.Context, inv Inventory) error
 
 	// Build builds an image unless one with that tag is there already.
@@ -58,9 +58,18 @@ type Engine interface {
 	RemoveImages(ctx context.Context, ids []string) error
 }
 
-// Info describes an engine.
+// Piper is an engine that can start a program in a running container with a stream to its input and output: the way to
+// an agent whose address cannot be reached.
+type Piper interface {
+	// Pipe starts a program in a container. What is written goes to its standard input, what is read is its standard
+	// output; its standard error is in the error that reading ends with. Close ends it. The stream may break at any
+	// byte, and then says nothing of what became of the program.
+	Pipe(ctx context.Context, id string, argv ...string) (io.ReadWriteCloser, error)
+}
+
+// Info describes an engine. What an engine does not have is "": Kubernetes has no program and no store of its own.
 type Info struct {
-	Name          string // "docker", "podman"
+	Name          string // "docker", "podman", "kubernetes"
 	Path          string // absolute path of its command line program
 	ClientVersion string
 	ServerVersion string
@@ -122,6 +131,9 @@ type ContainerSpec struct {
 	Ports       []string          // "8080:80/tcp", "6379"
 	Mounts      []Mount
 	Aliases     []string // names on the job's network; ignored where the network has none
+	// ReadImage: StartStep is to find out the image's own Entrypoint and Cmd. An engine that needs to ask somebody else
+	// for them leaves it undone otherwise.
+	ReadImage bool
 	// Options are extra create flags in the engine's own words, already split. They stand after the flags that
 	// a user may override (name, workdir, network, ports) and before those that gantry must keep (env, mounts,
 	// entrypoint). A --network among them replaces the job's network for this container.
@@ -136,6 +148,8 @@ type Mount struct {
 	Target   string
 	ReadOnly bool
 	Options  []string // further options such as "z"
+	// Cover: the mount only hides what lies there. An engine that cannot mount one thing over another leaves it out.
+	Cover bool
 }
 
 // Credentials log in to a registry. Server is "" for Docker Hub.
@@ -145,10 +159,14 @@ type Credentials struct {
 
 // Job is what StartJob made.
 type Job struct {
+	// Network is what StartStep is to be given for a container that shall reach the job's: a network, or the pod.
 	Network   string
 	Container *Started
 	Services  []Started // aligned with JobSpec.Services
 	Phases    []Phase
+	// Apart: the containers do not see the host's folders. What their mounts name are folders of their own, which
+	// whoever needs them to be the same keeps in step.
+	Apart bool
 }
 
 // Started is a running container.
@@ -159,6 +177,21 @@ type Started struct {
 	// Ports maps the container's published ports to the host's, both by number alone: where they collide, TCP wins
 	// over UDP, and IPv4 over IPv6.
 	Ports map[string]string
+	// Agent is where gantry's agent listens, if that is its first process; nil: at the socket in its folder.
+	Agent *AgentAddress
+}
+
+// AgentAddress is where an agent listens that cannot be reached through a shared folder. Both sides show certificates.
+// It holds a secret: the client's key.
+type AgentAddress struct {
+	Network string `json:"network"` // "tcp"
+	Address string `json:"address"` // host and port
+	// ServerName is the name in the agent's certificate, CA (PEM) the authority that has signed it.
+	ServerName string `json:"serverName"`
+	CA         []byte `json:"ca"`
+	// Cert and Key (PEM) are what the client shows.
+	Cert []byte `json:"cert"`
+	Key  []byte `json:"key"`
 }
 
 // Phase is one line of the timing table.
@@ -170,9 +203,13 @@ type Phase struct {
 
 // StepContainer is a container started by StartStep.
 type StepContainer struct {
+	ID   string // what Inspect, Logs and Exec know it by
 	Name string
-	// Entrypoint and Cmd are the image's own.
+	// Entrypoint and Cmd are the image's own, if ContainerSpec.ReadImage asks for them.
 	Entrypoint, Cmd []string
+	// Agent and Apart are those of Started and of Job.
+	Agent *AgentAddress
+	Apart bool
 	// Gone is closed when the container has been removed; Err waits for that. It is nil however the container's
 	// process ended, or says why the engine could not run it, with the engine's command and output.
 	Gone <-chan struct{}
@@ -195,6 +232,14 @@ type Status struct {
 type Inventory struct {
 	Containers []Container
 	Networks   []Network
+	Others     []Object
+}
+
+// Object is a row of an Inventory: what an engine keeps for a job beside containers and networks.
+type Object struct {
+	Kind, ID, Name string // Kind as the engine's users know it: "secret"
+	Labels         map[string]string
+	Created        time.Time
 }
 
 // Container is a row of an Inventory.

@@ -256,7 +256,7 @@ func (e *Engine) StartStep(ctx context.Context, spec engine.ContainerSpec, netwo
 		return nil, err
 	}
 	gone := make(chan struct{})
-	step := &engine.StepContainer{Name: spec.Name, Entrypoint: image.Entrypoint, Cmd: image.Cmd, Gone: gone}
+	step := &engine.StepContainer{ID: spec.Name, Name: spec.Name, Entrypoint: image.Entrypoint, Cmd: image.Cmd, Gone: gone}
 	c, err := e.launch(ctx, spec, image, network)
 	step.Err = func() error { <-gone; return err }
 	if err != nil {

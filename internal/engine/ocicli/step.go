@@ -42,6 +42,7 @@ func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, netwo
 		<-s.gone
 	}()
 	return &engine.StepContainer{
+		ID:         spec.Name,
 		Name:       spec.Name,
 		Entrypoint: image.Config.Entrypoint,
 		Cmd:        image.Config.Cmd,
