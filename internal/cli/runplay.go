@@ -8,9 +8,11 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -176,15 +178,23 @@ func (pl *play) do(ctx context.Context, run *schedule.Run) error {
 	return nil
 }
 
-// cancellable gives a ctx that the first signal ends. Later ones change nothing: jobs are cleaned up first.
+// cancellable gives a ctx that the first signal ends. Later ones change nothing: jobs are cleaned up first. The end of
+// the terminal, or of who reads the log, is a signal too: neither may end gantry before its containers are gone.
 func (pl *play) cancellable(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	over := make(chan struct{})
+	over, lost := make(chan struct{}), make(chan os.Signal, 1)
+	signal.Notify(lost, syscall.SIGPIPE)
+	if !signal.Ignored(syscall.SIGHUP) { // it is below nohup
+		signal.Notify(lost, syscall.SIGHUP)
+	}
 	go func() {
-		for count := 0; ; count++ {
+		for count := 0; ; {
 			select {
 			case <-over:
 				return
+			case <-lost:
+				cancel()
+				continue
 			case <-pl.p.Signals:
 			}
 			cancel()
@@ -192,10 +202,11 @@ func (pl *play) cancellable(ctx context.Context) (context.Context, context.Cance
 			if count > 0 {
 				text = "gantry: still cleaning up, nothing is to be left behind; this ends by itself"
 			}
+			count++
 			fmt.Fprintln(pl.p.Stderr, text)
 		}
 	}()
-	return ctx, func() { cancel(); close(over) }
+	return ctx, func() { cancel(); signal.Stop(lost); close(over) }
 }
 
 // wait tells how to enter the containers that were kept, and removes them when their time is over, or with Ctrl-C.

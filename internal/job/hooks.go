@@ -30,8 +30,7 @@ func newHooks(opts Options, dirs layout.Dirs, worker string) *hooks {
 	h := &hooks{client: hook.Client{
 		HookPath: opts.Hook, TempDir: dirs.Temp, WorkDir: dirs.Workspace, InterruptDelay: opts.Delays.Interrupt,
 		TerminateDelay: opts.Delays.Terminate, OutputDelay: opts.Delays.Output,
-		// The runner is a service without a terminal. Here a Ctrl-C is for gantry, which decides what it cancels.
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+		SysProcAttr: process.Apart(),
 	}}
 	if opts.Node != nil {
 		h.client.Node, _ = opts.Node("node20")

@@ -33,7 +33,12 @@ func orDefault(d, normal time.Duration) time.Duration {
 	return d
 }
 
-// Command is a program to run. Standard input is empty.
+// Apart starts a process in a session of its own, without a terminal, as all of a runner's are. Ctrl-C and the end of
+// the terminal do not reach it then: what becomes of it is decided here. A process group alone would not do, because a
+// program that asks for something on /dev/tty would be stopped, and stay so whatever signal it gets.
+func Apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// Command is a program to run. Standard input is empty, and there is no terminal: see Apart.
 type Command struct {
 	Path   string
 	Args   []string // without the program itself
@@ -54,6 +59,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 	cmd := &exec.Cmd{
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: c.Dir,
 		Stdout: c.Stdout, Stderr: c.Stderr, WaitDelay: delays.Output,
+		SysProcAttr: Apart(),
 	}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("starting %s in %s: %w", c.Path, c.Dir, err)
