@@ -34,6 +34,8 @@ func run(args []string) int {
 		return runHook(args[1:])
 	case "serve":
 		return runServe(args[1:])
+	case "pipe":
+		return report(runPipe(args[1:]))
 	case "install":
 		return report(runInstall(args[1:]))
 	case "supervise":
@@ -64,6 +66,10 @@ func runServe(args []string) int {
 	if err != nil {
 		return report(err)
 	}
+	listener, err := config.Listener()
+	if err != nil {
+		return report(err)
+	}
 	sigchld := make(chan os.Signal, 1)
 	signal.Notify(sigchld, syscall.SIGCHLD)
 	go agent.Reap(sigchld)
@@ -71,6 +77,7 @@ func runServe(args []string) int {
 	defer stop()
 	exit, err := agent.NewServer(agent.ServerOptions{
 		Socket:     config.SocketPath(),
+		Listener:   listener,
 		Env:        os.Environ(),
 		Version:    version,
 		Once:       config.Once,
@@ -83,6 +90,15 @@ func runServe(args []string) int {
 		return report(err)
 	}
 	return exit.Code
+}
+
+// runPipe is a way to the agent that serves in the same container: pipe [--dir DIR].
+func runPipe(args []string) error {
+	config, err := agent.ParseServe(args) // it knows where the agent listens
+	if err != nil {
+		return err
+	}
+	return agent.Pipe(os.Stdin, os.Stdout, config.SocketPath())
 }
 
 // runInstall copies this program: install TARGET. In a pod of its own the agent comes to the job's containers so.

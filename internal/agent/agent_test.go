@@ -31,6 +31,16 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "pipe" {
+		config, err := agent.ParseServe(os.Args[2:])
+		if err == nil {
+			err = agent.Pipe(os.Stdin, os.Stdout, config.SocketPath())
+		}
+		if err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -427,7 +437,7 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

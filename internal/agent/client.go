@@ -58,6 +58,8 @@ type Client struct {
 	Token string
 	// GiveUp is how long the client goes on trying to reach an agent that does not answer.
 	GiveUp time.Duration
+	// Heartbeat is for links that may fall silent: how often the client asks whether the agent is there; 0: never.
+	Heartbeat time.Duration
 }
 
 // Claim makes the agent ours: the first claim sets the token. It tries until ctx ends, as the agent may just be
@@ -87,6 +89,13 @@ func (c *Client) Files(ctx context.Context, paths []string) ([]FileID, error) {
 		return nil, fmt.Errorf("the agent told of %d files, %d were asked for", len(ids), len(paths))
 	}
 	return ids, nil
+}
+
+// End tells the agent that nobody will come back for a step: its processes are ended now, not after OrphanGrace. A
+// step that the agent does not know is no error.
+func (c *Client) End(ctx context.Context, id string) error {
+	var h Hello
+	return c.ask(ctx, request{Op: opEnd, ID: id}, &h)
 }
 
 func (c *Client) hello(ctx context.Context, op string) (Hello, error) {
@@ -122,12 +131,12 @@ func (c *Client) open(ctx context.Context, req request) (net.Conn, *bufio.Reader
 		return nil, nil, err
 	}
 	failpoint.Hit("client-dialled")
-	req.Protocol, req.Token = protocol, c.Token
+	req.Protocol, req.Token, req.Heartbeat = protocol, c.Token, c.Heartbeat
 	if err := writeJSON(conn, frameRequest, req); err != nil {
 		conn.Close()
 		return nil, nil, fmt.Errorf("asking the agent: %w", err)
 	}
-	return conn, bufio.NewReaderSize(conn, 8<<10), nil
+	return conn, bufio.NewReaderSize(&pulse{Conn: conn, limit: missed * c.Heartbeat}, 8<<10), nil
 }
 
 // Run runs a step and writes its output to out as it comes. Signals that arrive on signals are sent to the
@@ -154,6 +163,7 @@ type session struct {
 	offset  int64 // bytes written to out
 	acked   int64
 	started bool // the agent has answered: attach from now on
+	alive   bool // it has on this connection
 	exit    *Exit
 	outErr  error
 	sent    []syscall.Signal // signals to repeat on a new connection
@@ -162,7 +172,7 @@ type session struct {
 func (s *session) run(ctx context.Context, signals <-chan os.Signal) (Exit, error) {
 	var since time.Time // when the agent was last there
 	for delay := retryFirst; ; delay = min(2*delay, retryMax) {
-		before := s.offset
+		s.alive = false
 		err := s.connect(ctx, signals)
 		switch {
 		case s.exit != nil:
@@ -174,7 +184,7 @@ func (s *session) run(ctx context.Context, signals <-chan os.Signal) (Exit, erro
 		case errors.Is(err, ErrRefused), errors.Is(err, ErrForgotten):
 			return Exit{}, err
 		}
-		if since.IsZero() || s.offset > before {
+		if since.IsZero() || s.alive {
 			since, delay = time.Now(), retryFirst
 		}
 		if time.Since(since) > s.client.GiveUp {
@@ -210,15 +220,24 @@ func (s *session) connect(ctx context.Context, signals <-chan os.Signal) error {
 	return err
 }
 
-// forward sends signals on; those of an earlier connection again, as they may have been lost with it.
+// forward sends signals on; those of an earlier connection again, as they may have been lost with it. In between it
+// sends pings.
 func (s *session) forward(conn net.Conn, signals <-chan os.Signal, stop <-chan struct{}) {
 	for _, sig := range s.sent {
 		writeJSON(conn, frameSignal, cancelRequest{Signal: int(sig)}) // lost: the next connection repeats it
+	}
+	var beat <-chan time.Time
+	if s.client.Heartbeat > 0 {
+		t := time.NewTicker(s.client.Heartbeat)
+		defer t.Stop()
+		beat = t.C
 	}
 	for {
 		select {
 		case <-stop:
 			return
+		case <-beat:
+			writeFrame(conn, framePing, nil) // lost: nothing comes, and the connection is given up
 		case sig := <-signals:
 			n, ok := sig.(syscall.Signal)
 			if !ok {
@@ -237,8 +256,10 @@ func (s *session) receive(conn net.Conn, in *bufio.Reader) error {
 		if err != nil {
 			return fmt.Errorf("reading from the agent: %w", err)
 		}
-		s.started = s.started || kind == frameOutput
+		s.alive = s.alive || kind != frameError
+		s.started = s.started || s.alive
 		switch {
+		case kind == framePong && n == 0:
 		case kind == frameOutput && n <= outputChunk:
 			err = s.deliver(conn, in, buf[:n])
 		case kind == frameExit && n <= outputChunk:

@@ -188,14 +188,18 @@ func (r *run) abandon(client int, abandoned func()) {
 		return
 	}
 	r.orphan = time.AfterFunc(r.step.OrphanGrace, func() {
-		r.cancel(syscall.SIGTERM, orphanKill)
+		r.giveUp()
 		abandoned()
 	})
 }
 
+// giveUp ends the tree of a step for which nobody will come back.
+func (r *run) giveUp() { r.cancel(syscall.SIGTERM, orphanKill) }
+
 // serve sends output from offset on and then the exit record, until the client says farewell or the connection
 // ends. It returns the client's number.
 func (r *run) serve(conn io.WriteCloser, in *bufio.Reader, offset int64) (client int, bye bool) {
+	out := &sender{w: conn}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	context.AfterFunc(ctx, func() {
@@ -203,12 +207,15 @@ func (r *run) serve(conn io.WriteCloser, in *bufio.Reader, offset int64) (client
 		r.out.wake()
 	})
 	client = r.attach(stop)
-	go r.send(ctx, conn, offset)
-	return client, r.listen(in)
+	go r.send(ctx, out, offset)
+	return client, r.listen(in, out)
 }
 
-// send writes output frames as output comes, then the exit record.
-func (r *run) send(ctx context.Context, conn io.WriteCloser, offset int64) {
+// send says that the step is known, writes output frames as output comes, and then the exit record.
+func (r *run) send(ctx context.Context, conn io.Writer, offset int64) {
+	if writeFrame(conn, framePong, nil) != nil {
+		return
+	}
 	buf := make([]byte, 5+outputChunk)
 	for {
 		n := r.out.next(ctx, offset, buf[5:])
@@ -227,7 +234,7 @@ func (r *run) send(ctx context.Context, conn io.WriteCloser, offset int64) {
 }
 
 // listen obeys the client.
-func (r *run) listen(in *bufio.Reader) (bye bool) {
+func (r *run) listen(in *bufio.Reader, out *sender) (bye bool) {
 	for {
 		kind, payload, err := readFrame(in, 1<<10)
 		if err != nil {
@@ -241,6 +248,8 @@ func (r *run) listen(in *bufio.Reader) (bye bool) {
 			if json.Unmarshal(payload, &req) == nil {
 				r.cancel(syscall.Signal(req.Signal), r.step.CancelGrace)
 			}
+		case framePing:
+			out.pong()
 		case frameBye:
 			return true
 		}

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"path"
 	"strings"
@@ -17,6 +19,8 @@ type ServeConfig struct {
 	Once bool
 	// Dir is the folder of socket and lease, as the container sees it; "" is MountPoint.
 	Dir string
+	// Listen is an address to listen on beside the socket, with the certificates in the folder TLS (ServerTLS).
+	Listen, TLS string
 	// Links are made before anything else, in their order, and Hosts after them. What cannot be made is no failure:
 	// Hello tells of it.
 	Links []Link
@@ -57,6 +61,9 @@ func (c ServeConfig) Args() []string {
 	if c.Dir != "" {
 		args = append(args, "--dir", c.Dir)
 	}
+	if c.Listen != "" {
+		args = append(args, "--listen", c.Listen, "--tls", c.TLS)
+	}
 	for _, l := range c.Links {
 		args = append(args, "--link", l.Target+"="+l.Path)
 	}
@@ -73,6 +80,8 @@ func ParseServe(args []string) (ServeConfig, error) {
 	flags.SetOutput(io.Discard) // the error says it
 	flags.BoolVar(&c.Once, "once", false, "")
 	flags.StringVar(&c.Dir, "dir", "", "")
+	flags.StringVar(&c.Listen, "listen", "", "")
+	flags.StringVar(&c.TLS, "tls", "", "")
 	flags.Func("link", "", func(s string) error { return c.addLink(s) })
 	flags.Func("host", "", func(s string) error { return c.addHost(s) })
 	if err := flags.Parse(args); err != nil {
@@ -81,7 +90,26 @@ func ParseServe(args []string) (ServeConfig, error) {
 	if flags.NArg() > 0 {
 		return c, fmt.Errorf("serve takes no argument, not %q", flags.Args())
 	}
+	if (c.Listen == "") != (c.TLS == "") {
+		return c, errors.New("serve: --listen and --tls belong together")
+	}
 	return c, nil
+}
+
+// Listener opens what the configuration asks for beside the socket; nil if it asks for nothing.
+func (c ServeConfig) Listener() (net.Listener, error) {
+	if c.Listen == "" {
+		return nil, nil
+	}
+	config, err := ServerTLS(c.TLS)
+	if err != nil {
+		return nil, err
+	}
+	l, err := tls.Listen("tcp", c.Listen, config)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	return l, nil
 }
 
 func (c *ServeConfig) addLink(s string) error {

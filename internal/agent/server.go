@@ -28,6 +28,9 @@ const (
 type ServerOptions struct {
 	// Socket is the path of the unix socket to listen on.
 	Socket string
+	// Listener is one more way to this agent, for clients that share no folder with it; nil: none. It must let nobody
+	// in but the hook, as a listener of TLS that asks for certificates does.
+	Listener net.Listener
 	// Env is the container's own environment.
 	Env     []string
 	Version string
@@ -52,7 +55,8 @@ type Server struct {
 	mu    sync.Mutex
 	token string
 	runs  map[string]*run
-	last  Exit // of the last step that was forgotten
+	past  map[string]bool // steps that were forgotten
+	last  Exit            // of the last step that was forgotten
 	once  sync.Once
 }
 
@@ -62,7 +66,7 @@ func NewServer(opts ServerOptions) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{opts: opts, log: log, spare: make(chan *process, 1), done: make(chan struct{}), runs: map[string]*run{}}
+	return &Server{opts: opts, log: log, spare: make(chan *process, 1), done: make(chan struct{}), runs: map[string]*run{}, past: map[string]bool{}}
 }
 
 // Serve listens until ctx ends, or with Once until the step has. It returns the step's exit record then.
@@ -76,6 +80,9 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 	}
 	go s.refill()
 	go s.accept(ctx, l)
+	if s.opts.Listener != nil {
+		go s.accept(ctx, s.opts.Listener)
+	}
 	unclaimed, idle := s.after(s.opts.FirstClaim), s.after(s.opts.FirstStep)
 	for {
 		select {
@@ -148,9 +155,9 @@ func (s *Server) relisten(ctx context.Context, old *net.UnixListener) *net.UnixL
 	return l
 }
 
-func (s *Server) accept(ctx context.Context, l *net.UnixListener) {
+func (s *Server) accept(ctx context.Context, l net.Listener) {
 	for ctx.Err() == nil {
-		conn, err := l.AcceptUnix()
+		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -163,9 +170,10 @@ func (s *Server) accept(ctx context.Context, l *net.UnixListener) {
 	}
 }
 
-func (s *Server) handle(conn *net.UnixConn) {
+func (s *Server) handle(conn net.Conn) {
 	defer conn.Close()
-	in := bufio.NewReaderSize(conn, 4<<10)
+	heard := &pulse{Conn: conn}
+	in := bufio.NewReaderSize(heard, 4<<10)
 	conn.SetReadDeadline(time.Now().Add(requestLimit))
 	kind, payload, err := readFrame(in, maxFrame)
 	if err != nil || kind != frameRequest {
@@ -177,10 +185,11 @@ func (s *Server) handle(conn *net.UnixConn) {
 		s.refuse(conn, refusedProtocol, err.Error())
 		return
 	}
+	heard.limit = missed * req.Heartbeat
 	s.dispatch(conn, in, &req)
 }
 
-func (s *Server) dispatch(conn *net.UnixConn, in *bufio.Reader, req *request) {
+func (s *Server) dispatch(conn net.Conn, in *bufio.Reader, req *request) {
 	switch {
 	case req.Protocol != protocol:
 		s.refuse(conn, refusedProtocol, fmt.Sprintf("the agent speaks version %d, the client %d", protocol, req.Protocol))
@@ -193,13 +202,22 @@ func (s *Server) dispatch(conn *net.UnixConn, in *bufio.Reader, req *request) {
 	case req.Op == opFiles:
 		writeJSON(conn, frameHello, fileIDs(req.Paths)) // as above
 	case req.Op == opStart && req.Step != nil && len(req.Step.Argv) > 0:
-		s.attend(conn, in, s.start(req.Step), 0)
+		if r := s.start(req.Step); r != nil {
+			s.attend(conn, in, r, 0)
+			return
+		}
+		s.refuse(conn, refusedUnknown, "step "+req.Step.ID+" has been run already")
 	case req.Op == opAttach:
 		if r := s.find(req.ID); r != nil {
 			s.attend(conn, in, r, req.Offset)
 			return
 		}
 		s.refuse(conn, refusedUnknown, "no step "+req.ID)
+	case req.Op == opEnd:
+		if r := s.find(req.ID); r != nil {
+			r.giveUp()
+		}
+		writeJSON(conn, frameHello, s.hello())
 	default:
 		s.refuse(conn, refusedProtocol, "cannot do "+req.Op)
 	}
@@ -215,7 +233,7 @@ func (s *Server) admit(req *request) bool {
 	return s.token != "" && subtle.ConstantTimeCompare([]byte(s.token), []byte(req.Token)) == 1
 }
 
-func (s *Server) refuse(conn *net.UnixConn, kind, message string) {
+func (s *Server) refuse(conn net.Conn, kind, message string) {
 	s.log.Warn("refused", "kind", kind, "message", message)
 	writeJSON(conn, frameError, refusal{Kind: kind, Message: message}) // gone already: nothing to tell
 }
@@ -249,15 +267,18 @@ func (s *Server) idle() bool {
 	return len(s.runs) == 0
 }
 
-// start runs a step, or finds it if it runs already.
+// start runs a step, or finds it if it runs already. It gives nil for one that was forgotten: no step is run twice.
 func (s *Server) start(step *Step) *run {
 	s.mu.Lock()
 	r, known := s.runs[step.ID]
-	if !known {
+	if !known && !s.past[step.ID] {
 		r = newRun(step)
 		s.runs[step.ID] = r
 	}
 	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
 	if !known {
 		s.launch(r)
 	}
@@ -315,7 +336,7 @@ func (s *Server) refill() {
 }
 
 // attend serves a client of a run to the end of its connection.
-func (s *Server) attend(conn *net.UnixConn, in *bufio.Reader, r *run, offset int64) {
+func (s *Server) attend(conn net.Conn, in *bufio.Reader, r *run, offset int64) {
 	if !r.out.holds(offset) {
 		s.refuse(conn, refusedOffset, fmt.Sprintf("step %s has no output at offset %d any more", r.id, offset))
 		return
@@ -342,6 +363,7 @@ func (s *Server) forget(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.runs, r.id)
+	s.past[r.id] = true
 	r.out.close()
 	if !s.opts.Once {
 		return

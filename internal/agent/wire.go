@@ -32,6 +32,8 @@ const (
 	frameAck     byte = 'k' // client: 8 bytes, offset up to which output is safe
 	frameSignal  byte = 'g' // client: a cancelRequest
 	frameBye     byte = 'b' // client: the exit record has arrived, forget the step
+	framePing    byte = 'i' // client: are you there?
+	framePong    byte = 'j' // server: yes; also the first answer to a start or attach, as the step is known now
 	frameStart   byte = 's' // agent to supervisor: a startRequest
 	frameTaken   byte = 'p' // supervisor to agent: the step is mine; nobody else may start it
 )
@@ -51,6 +53,9 @@ type request struct {
 	Offset   int64  `json:"offset,omitempty"` // attach: bytes of output that have arrived
 
 	Paths []string `json:"paths,omitempty"` // files
+
+	// Heartbeat is how often the client will send a ping; 0: never, and silence means nothing.
+	Heartbeat time.Duration `json:"heartbeat,omitempty"`
 }
 
 // The operations of a request.
@@ -60,6 +65,7 @@ const (
 	opStart  = "start"  // run a step; with the ID of a known step like attach
 	opAttach = "attach" // go on with a step
 	opFiles  = "files"  // what lies at these paths of the container
+	opEnd    = "end"    // nobody will come back for a step
 )
 
 // Hello is what an agent says of itself and its container.

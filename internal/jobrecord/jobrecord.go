@@ -5,7 +5,11 @@
 // _work folder. Standard library only: the step path reads it.
 package jobrecord
 
-import "time"
+import (
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/agent"
+)
 
 // Record describes one job.
 type Record struct {
@@ -42,6 +46,8 @@ type Container struct {
 	// AgentDir is the host folder of the agent's socket; Token is what the agent was claimed with.
 	AgentDir string `json:"agentDir"`
 	Token    string `json:"token"`
+	// Agent is how the agent is reached where it shares no folder with the host; nil: by its socket in AgentDir.
+	Agent *agent.Address `json:"agent,omitempty"`
 	// HostUID is the host's uid of the container's user; Root says that the container knows it as root. OpenFiles says
 	// that it is not the runner's, so that files a step must write have to be opened for it.
 	HostUID   int  `json:"hostUid"`

@@ -24,17 +24,27 @@ import (
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
-// OrphanGrace is how long a step goes on whose hook has vanished from this machine.
-const OrphanGrace = time.Second
+// OrphanGrace is how long a step goes on whose hook has vanished from this machine, and RemoteGrace how long one whose
+// hook reaches the agent by a network, which may be away for a while without anybody being dead.
+const (
+	OrphanGrace = time.Second
+	RemoteGrace = time.Minute
+)
 
-// GiveUp is how long an agent is sought that does not answer, before the engine is asked about its container.
-const GiveUp = time.Second
+// GiveUp is how long an agent is sought that does not answer, before the engine is asked about its container;
+// RemoteGiveUp the same by a network.
+const (
+	GiveUp       = time.Second
+	RemoteGiveUp = 5 * time.Second
+)
 
 // Runner runs script steps of one job.
 type Runner struct {
 	Record  *jobrecord.Record
 	Out     io.Writer // the step's output, byte for byte
 	Signals <-chan os.Signal
+	// Dial, if set, is the way to an agent of agent.NetworkPipe.
+	Dial agent.Dialer
 	// AgentStays says that the agent goes on after the step, as that of a job container does.
 	AgentStays bool
 }
@@ -47,9 +57,16 @@ func NewStep(rec *jobrecord.Record, args *hook.ScriptStepArgs) *agent.Step {
 		Env:         args.EnvironmentVariables,
 		PrependPath: args.PrependPath,
 		Dir:         args.WorkingDirectory,
-		OrphanGrace: OrphanGrace,
+		OrphanGrace: orphanGrace(rec),
 		CancelGrace: rec.CancelGrace,
 	}
+}
+
+func orphanGrace(rec *jobrecord.Record) time.Duration {
+	if rec.Container.Agent != nil {
+		return RemoteGrace
+	}
+	return OrphanGrace
 }
 
 // NewStepID names a step; it only has to be unique within its job.
@@ -64,7 +81,7 @@ func NewStepID() string {
 // Run runs a step to its end, from offset of its output on (0: start it). A *agent.LostError asks the caller to
 // find out what became of the container, and to come again with its offset.
 func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
-	c := Client(r.Record)
+	c := r.client()
 	signals, timedOut, stop := r.withTimeout()
 	defer stop()
 	failpoint.Hit("script-opening-files")
@@ -102,15 +119,6 @@ func (r *Runner) stillThere(ctx context.Context, c *agent.Client, id string, exi
 		return &agent.LostError{ID: id, Offset: exit.Output, Err: err}
 	}
 	return nil
-}
-
-// Client makes a client for the job container's agent.
-func Client(rec *jobrecord.Record) *agent.Client {
-	return &agent.Client{
-		Dial:   agent.SocketDialer(rec.Work, rec.Container.AgentDir),
-		Token:  rec.Container.Token,
-		GiveUp: GiveUp,
-	}
 }
 
 // withTimeout adds a SIGTERM of our own to the signals when the step's time is up.
