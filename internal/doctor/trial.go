@@ -220,7 +220,7 @@ func (t *trial) cleanup(ctx context.Context, e *exam) Finding {
 	switch {
 	case err != nil:
 		return failed(err)
-	case len(left.Containers)+len(left.Networks) > 0:
+	case left.Len() > 0:
 		return fail(verdict.Bug, "gantry gc", "%d containers and %d networks are left", len(left.Containers), len(left.Networks))
 	}
 	if err := os.RemoveAll(t.dir); err != nil {

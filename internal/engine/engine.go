@@ -80,6 +80,9 @@ type Info struct {
 	SELinux       bool
 	// Socket is the engine's API socket on the host, "" if there is none.
 	Socket string
+	// FoldersByPath: containers may see the work folder as a whole, and enter what they mount by its path in there. The
+	// folders above have to let every user through.
+	FoldersByPath bool
 }
 
 // PullPolicy says when an image is pulled. An image named by digest is never pulled again once present.
@@ -234,6 +237,9 @@ type Inventory struct {
 	Networks   []Network
 	Others     []Object
 }
+
+// Len is how many things are in the inventory.
+func (i Inventory) Len() int { return len(i.Containers) + len(i.Networks) + len(i.Others) }
 
 // Object is a row of an Inventory: what an engine keeps for a job beside containers and networks.
 type Object struct {

@@ -48,22 +48,27 @@ func (h *Handler) agentDir(id string) agentDir {
 }
 
 // makeAgentDir makes the folder anew, with a fresh copy of the agent program. Only this user can enter the outer
-// folder; the inner one is open, because the container's user, who makes the socket there, is not known yet.
-func (h *Handler) makeAgentDir(d agentDir) error {
+// folder, unless the engine's containers have to pass through it; the inner one is open, because the container's user,
+// who makes the socket there, is not known yet.
+func (h *Handler) makeAgentDir(ctx context.Context, d agentDir) error {
+	outer, err := h.outerMode(ctx)
+	if err != nil {
+		return err
+	}
 	root, err := os.OpenRoot(h.Runner.Work)
 	if err != nil {
 		return verdict.New(verdict.Infrastructure, "is this the runner's work folder, and may this user write there?",
 			"opening the work folder: %w", err)
 	}
 	defer root.Close()
-	if err := privateParent(root); err != nil {
+	if err := ownParent(root, outer); err != nil {
 		return spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
 	}
 	failpoint.Hit("agent-folder-making")
 	shared := filepath.Join(d.rel, agent.SharedDir)
-	err = errors.Join(root.Mkdir(d.rel, 0o700), root.Mkdir(shared, 0o777), root.Mkdir(filepath.Join(d.rel, coverDir), 0o755))
+	err = errors.Join(root.Mkdir(d.rel, outer), root.Mkdir(shared, 0o777), root.Mkdir(filepath.Join(d.rel, coverDir), 0o755))
 	if err == nil {
-		err = errors.Join(root.Chmod(d.rel, 0o700), root.Chmod(shared, 0o777|os.ModeSticky)) // whatever the umask is
+		err = errors.Join(root.Chmod(d.rel, outer), root.Chmod(shared, 0o777|os.ModeSticky)) // whatever the umask is
 	}
 	if err != nil {
 		return spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
@@ -71,26 +76,38 @@ func (h *Handler) makeAgentDir(d agentDir) error {
 	return spaceVerdict(copyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
 }
 
-// privateParent makes the folder of all agents' folders. Something else in its place has been put there by a job that
+// outerMode is the mode of the folders around what an agent and the host share.
+func (h *Handler) outerMode(ctx context.Context) (fs.FileMode, error) {
+	info, err := h.Engine.Local(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if info.FoldersByPath {
+		return 0o711, nil
+	}
+	return 0o700, nil
+}
+
+// ownParent makes the folder of all agents' folders. Something else in its place has been put there by a job that
 // could write to _temp: it goes.
-func privateParent(root *os.Root) error {
+func ownParent(root *os.Root, mode fs.FileMode) error {
 	parent := filepath.Join("_temp", agent.ParentDir)
 	if err := root.MkdirAll("_temp", 0o755); err != nil {
 		return err
 	}
-	if info, err := root.Lstat(parent); err == nil && !private(info) {
+	if info, err := root.Lstat(parent); err == nil && !ours(info) {
 		if err := root.RemoveAll(parent); err != nil {
 			return err
 		}
 	}
-	if err := root.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := root.Mkdir(parent, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return root.Chmod(parent, 0o700)
+	return root.Chmod(parent, mode)
 }
 
-// private tells a folder of this user's own.
-func private(info fs.FileInfo) bool {
+// ours tells a folder of this user's own.
+func ours(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && info.IsDir() && int(st.Uid) == os.Geteuid()
 }
@@ -129,7 +146,7 @@ func (d agentDir) covers(mounts []engine.Mount) []engine.Mount {
 		if !filepath.IsAbs(m.Source) || !below {
 			continue
 		}
-		cover := engine.Mount{Source: filepath.Join(d.work, d.rel, coverDir), Target: filepath.Join(m.Target, rel), ReadOnly: true}
+		cover := engine.Mount{Source: filepath.Join(d.work, d.rel, coverDir), Target: filepath.Join(m.Target, rel), ReadOnly: true, Cover: true}
 		if !slices.ContainsFunc(all, func(other engine.Mount) bool { return other.Target == cover.Target }) {
 			all = append(all, cover)
 		}

@@ -8,17 +8,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/enginefake"
 )
 
 func TestWhereverAContainerSeesTheAgentsFoldersTheyAreCovered(t *testing.T) {
 	root := t.TempDir()
 	work := filepath.Join(root, "_work")
-	h := &Handler{Runner: Runner{Work: work}, AgentPath: os.Args[0]}
+	h := &Handler{Runner: Runner{Work: work}, AgentPath: os.Args[0], Engine: enginefake.New()}
 	dir := h.agentDir("x")
 	if err := os.Mkdir(work, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.makeAgentDir(dir); err != nil {
+	if err := h.makeAgentDir(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(root, "link")
@@ -38,7 +39,7 @@ func TestWhereverAContainerSeesTheAgentsFoldersTheyAreCovered(t *testing.T) {
 		{Source: "", Target: "/anonymous"},
 	})
 	cover := func(target string) engine.Mount {
-		return engine.Mount{Source: filepath.Join(work, "_temp/.gantry/x/cover"), Target: target, ReadOnly: true}
+		return engine.Mount{Source: filepath.Join(work, "_temp/.gantry/x/cover"), Target: target, ReadOnly: true, Cover: true}
 	}
 	want := []engine.Mount{
 		cover("/__w/_temp/.gantry"), cover("/github/runner_temp/.gantry"), cover("/by/link/_temp/.gantry"),
@@ -67,9 +68,9 @@ func TestWhatAJobPutInPlaceOfTheAgentsFoldersGoes(t *testing.T) {
 			if err := plant(t, filepath.Join(work, "_temp/.gantry"), elsewhere); err != nil {
 				t.Fatal(err)
 			}
-			h := &Handler{Runner: Runner{Work: work}, AgentPath: os.Args[0]}
+			h := &Handler{Runner: Runner{Work: work}, AgentPath: os.Args[0], Engine: enginefake.New()}
 			dir := h.agentDir("x")
-			if err := h.makeAgentDir(dir); err != nil {
+			if err := h.makeAgentDir(t.Context(), dir); err != nil {
 				t.Fatal(err)
 			}
 			st, err := os.Lstat(filepath.Join(work, "_temp/.gantry"))

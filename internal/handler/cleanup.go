@@ -50,7 +50,7 @@ func (h *Handler) removeLeftovers(ctx context.Context, job string) error {
 		return err
 	}
 	inv.Networks = slices.DeleteFunc(inv.Networks, func(n engine.Network) bool { return n.Labels[LabelJob] == job })
-	if n := len(inv.Containers) + len(inv.Networks); n > 0 {
+	if n := inv.Len(); n > 0 {
 		h.logf("gantry: removing %d containers and %d networks that earlier jobs of this runner left", len(inv.Containers), len(inv.Networks))
 		if err := h.Engine.Remove(ctx, inv); err != nil {
 			return err
@@ -199,7 +199,7 @@ func (h *Handler) restoreInHelper(ctx context.Context, image string) error {
 	id := newID()
 	dir := h.agentDir(id)
 	defer h.say(dir.remove)
-	if err := h.makeAgentDir(dir); err != nil {
+	if err := h.makeAgentDir(ctx, dir); err != nil {
 		return err
 	}
 	const target = "/work"
@@ -253,6 +253,12 @@ func (h *Handler) Leftovers(ctx context.Context) (engine.Inventory, []Leftover, 
 		if job := n.Labels[LabelJob]; !alive[job] && !h.young(n.Created) {
 			dead.Networks = append(dead.Networks, n)
 			rows = append(rows, Leftover{"network", n.ID, n.Name, job, n.Created})
+		}
+	}
+	for _, o := range inv.Others {
+		if job := o.Labels[LabelJob]; !alive[job] && !h.young(o.Created) {
+			dead.Others = append(dead.Others, o)
+			rows = append(rows, Leftover{o.Kind, o.ID, o.Name, job, o.Created})
 		}
 	}
 	return dead, rows, nil

@@ -38,7 +38,7 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 	failpoint.Hit("step-image")
 	dir := h.agentDir(id)
 	defer h.say(dir.remove)
-	if err := h.makeAgentDir(dir); err != nil {
+	if err := h.makeAgentDir(ctx, dir); err != nil {
 		return hook.Result{}, err
 	}
 	release, err := dir.lease()
@@ -124,7 +124,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 		}
 		spec.Pull = engine.PullNever
 	}
-	spec.Name = h.name(id, roleStep)
+	spec.Name, spec.ReadImage = h.name(id, roleStep), args.EntryPoint == ""
 	spec.Env = map[string]string{} // the step's own goes through the agent
 	spec.Entrypoint, spec.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve", "--once"}
 	return spec, h.makeSources(args.SystemMountVolumes, spec.Mounts)

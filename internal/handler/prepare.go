@@ -56,7 +56,7 @@ func (h *Handler) makeReady(ctx context.Context, ph *phases, spec engine.JobSpec
 	err := ph.do("remove leftovers of earlier jobs", func() error { return h.removeLeftovers(ctx, rec.ID) })
 	failpoint.Hit("prepare-leftovers")
 	if err == nil && args.Container != nil {
-		err = h.makeAgentDir(h.agentDir(rec.ID))
+		err = h.makeAgentDir(ctx, h.agentDir(rec.ID))
 	}
 	failpoint.Hit("prepare-agent-folder")
 	if err == nil {
