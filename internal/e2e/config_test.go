@@ -115,7 +115,7 @@ func TestANetworkThatIsThereIsUsedAndKept(t *testing.T) {
 }
 
 func TestTheOfficialHooksNetworkVariableWorks(t *testing.T) {
-	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+	inTurn(t, func(t *testing.T, e *testbed.Engine) {
 		r := newRunner(t, e, "ACTIONS_RUNNER_NETWORK_DRIVER=host")
 		res := ok(t, r.Prepare(ctx(t), r.JobContainer(testbed.Busybox), hook.Container{Image: testbed.Redis}))
 		if got := res.Response.Context.Container.Network; got != "host" {

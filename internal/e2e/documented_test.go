@@ -19,7 +19,7 @@ import (
 // a person does who reads that page: by hand, without the runner's variables. What cannot be so on every machine is
 // replaced: folders of a user octocat, and ports that only root may publish.
 func TestGitHubsDocumentedExamples(t *testing.T) {
-	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+	inTurn(t, func(t *testing.T, e *testbed.Engine) {
 		d := newDocumented(t, e)
 		response := filepath.Join(d.runner.Work, "guid.json")
 		prepare := d.example(t, "prepare_job.json", map[string]string{

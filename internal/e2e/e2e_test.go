@@ -64,10 +64,20 @@ func build(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "hook.sh"), shim, 0o755)
 }
 
-// onEngines runs a test on every engine, as the engine's user.
+// onEngines runs a test on every engine, side by side, as the engine's user.
 func onEngines(t *testing.T, test func(t *testing.T, e *testbed.Engine)) {
+	eachEngine(t, (*testing.T).Parallel, test)
+}
+
+// inTurn runs a test on one engine after the other: such tests use the same ports of this machine.
+func inTurn(t *testing.T, test func(t *testing.T, e *testbed.Engine)) {
+	eachEngine(t, func(*testing.T) {}, test)
+}
+
+func eachEngine(t *testing.T, begin func(*testing.T), test func(t *testing.T, e *testbed.Engine)) {
 	for _, e := range testbed.Engines(t) {
 		t.Run(e.Label, func(t *testing.T) {
+			begin(t)
 			if testbed.RunAs(t, e, envBin+"="+os.Getenv(envBin)) {
 				return
 			}

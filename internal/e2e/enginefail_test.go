@@ -251,7 +251,6 @@ func TestAWrongPasswordIsTriedOnce(t *testing.T) {
 // A registry that is busy or away may be back in a moment.
 func TestATroubleOfTheNetworkIsTriedThreeTimes(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *testbed.Engine) {
-		t.Parallel()
 		busy, tries := countingRegistry(t, http.StatusServiceUnavailable, "busy")
 		for name, addr := range map[string]string{"closed port": "127.0.0.1:" + freePort(t), "busy registry": busy} {
 			t.Run(name, func(t *testing.T) {
