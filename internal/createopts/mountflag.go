@@ -13,6 +13,8 @@ type MountFlag struct {
 	ReadOnly bool
 	// Devices are the host paths that a volume driver is asked to mount (volume-opt=device=/path).
 	Devices []string
+	// TmpfsSize is the size of a tmpfs in the engine's notation, or "".
+	TmpfsSize string
 }
 
 // ParseMountFlag reads "type=bind,source=/a,target=/b,readonly". The keys' spellings are those of both engines.
@@ -23,6 +25,8 @@ func ParseMountFlag(value string) MountFlag {
 		Source:   pairs.last("source", "src"),
 		Target:   pairs.last("target", "dst", "destination"),
 		ReadOnly: pairs.on("readonly", "ro"),
+
+		TmpfsSize: pairs.last("tmpfs-size"),
 	}
 	if m.Type == "" {
 		m.Type = "volume"

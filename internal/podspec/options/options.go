@@ -6,6 +6,7 @@
 package options
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -118,6 +119,92 @@ func (e *ValueError) Error() string { return fmt.Sprintf("%s %s: %s", e.Flag, e.
 // Errors are *createopts.Error, *ValueError and *UnsupportedError, joined when there are several; all three are the
 // workflow's problem. After an error pod and container must not be used.
 func Apply(r Request, pod *corev1.Pod, container *corev1.Container) (Result, error) {
-	_, err := createopts.ParseArgs(r.Args)
-	return Result{}, err
+	asked, err := createopts.ParseArgs(r.Args)
+	if err != nil {
+		return Result{}, err
+	}
+	t := &translator{Request: r, pod: pod, c: container, flags: withoutLimits(asked.Flags, r.Limits)}
+	t.translate()
+	if r.Unsupported == "fail" && len(t.out.Notes) > 0 {
+		t.errs = append(t.errs, &UnsupportedError{t.out.Notes})
+	}
+	t.noteLimits()
+	return t.out, errors.Join(t.errs...)
+}
+
+// translator holds what is being changed for one request.
+type translator struct {
+	Request
+	pod   *corev1.Pod
+	c     *corev1.Container
+	flags []createopts.Flag
+	out   Result
+	errs  []error
+	// marked are the labels and annotations that options have set.
+	marked map[string]bool
+}
+
+// translate does one flag after the other, in the order of their first use; a flag's handler sees all its uses.
+func (t *translator) translate() {
+	t.resources()
+	t.health()
+	table, done := handlers(), map[string]bool{}
+	for _, f := range t.flags {
+		if done[f.Name] {
+			continue
+		}
+		done[f.Name] = true
+		if uses := t.uses(f.Name); !isOff(uses) {
+			table[f.Name].apply(t, uses)
+		}
+	}
+	t.settleSecurity()
+}
+
+// uses are all uses of a flag, in order.
+func (t *translator) uses(name string) []createopts.Flag {
+	var uses []createopts.Flag
+	for _, f := range t.flags {
+		if f.Name == name {
+			uses = append(uses, f)
+		}
+	}
+	return uses
+}
+
+// last is the use that counts of a flag that is meant to be given once.
+func (t *translator) last(name string) (createopts.Flag, bool) {
+	uses := t.uses(name)
+	if len(uses) == 0 {
+		return createopts.Flag{}, false
+	}
+	return uses[len(uses)-1], true
+}
+
+// isOff says that a flag is a switch, and switched off in the end.
+func isOff(uses []createopts.Flag) bool {
+	last := uses[len(uses)-1]
+	spec, known := createopts.Lookup("--" + last.Name)
+	return known && spec.Kind == createopts.Bool && last.Value == "false"
+}
+
+func (t *translator) note(f createopts.Flag, format string, args ...any) {
+	t.out.Notes = append(t.out.Notes, Note{shown(f), fmt.Sprintf(format, args...)})
+}
+
+func (t *translator) wrong(f createopts.Flag, format string, args ...any) {
+	t.errs = append(t.errs, &ValueError{f.Written, f.Value, fmt.Sprintf(format, args...)})
+}
+
+// shown is a flag as the workflow wrote it, without the value of a variable: that may be a secret.
+func shown(f createopts.Flag) string {
+	spec, _ := createopts.Lookup("--" + f.Name)
+	switch {
+	case spec.Kind == createopts.Bool:
+		return f.Written
+	case f.Name == "env" || f.Name == "env-merge" || f.Name == "creds":
+		name, _, _ := strings.Cut(f.Value, "=")
+		return f.Written + " " + name
+	}
+	return f.Written + " " + f.Value
 }

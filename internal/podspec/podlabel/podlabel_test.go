@@ -20,7 +20,7 @@ func TestValue(t *testing.T) {
 		"--":                          "",
 		"größe":                       "gr--e",
 		strings.Repeat("a", 70):       strings.Repeat("a", 63),
-		strings.Repeat("a-", 32):   strings.Repeat("a-", 31) + "a",
+		strings.Repeat("a-", 32):      strings.Repeat("a-", 31) + "a",
 		strings.Repeat("-", 70) + "x": "x",
 	} {
 		if got := podlabel.Value(text); got != want {

@@ -1,0 +1,4 @@
+package options
+
+// NothingToDo are the flags that need no translation of their own.
+func NothingToDo() []string { return nothingToDo() }
