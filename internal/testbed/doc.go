@@ -41,6 +41,11 @@ const (
 	Sick = "gantry.test/sick:1"
 	// Crash prints two lines and exits with status 3 after 200 ms.
 	Crash = "gantry.test/crash:1"
+	// Runner is Bash with what the test programs of this machine link, and the user runner, 1001:1001, at home in
+	// /home/runner: for the pod of a self-hosted runner.
+	Runner = "gantry.test/runner:1"
+	// Pause is the first process of Kubernetes' pods.
+	Pause = "gantry.test/pause:1"
 	// Entry is Busybox with ENTRYPOINT ["/bin/echo","entry"], CMD ["cmd"] and VOLUME /data.
 	Entry = "gantry.test/entry:1"
 )

@@ -12,10 +12,11 @@ import (
 
 // Environment variables through which the testbed command hands its facts to the tests. Each holds JSON.
 const (
-	EnvDocker   = "GANTRY_TEST_DOCKER"
-	EnvPodman   = "GANTRY_TEST_PODMAN"
-	EnvRootless = "GANTRY_TEST_ROOTLESS"
-	EnvRegistry = "GANTRY_TEST_REGISTRY"
+	EnvDocker     = "GANTRY_TEST_DOCKER"
+	EnvPodman     = "GANTRY_TEST_PODMAN"
+	EnvRootless   = "GANTRY_TEST_ROOTLESS"
+	EnvRegistry   = "GANTRY_TEST_REGISTRY"
+	EnvKubernetes = "GANTRY_TEST_KUBERNETES"
 )
 
 // Engine is a running container engine.
@@ -49,12 +50,24 @@ func (e *Engine) Program(ctx context.Context, path string, args ...string) *exec
 	return cmd
 }
 
-// RegistryServer is a private registry on loopback that asks for a password. Engines may use it without TLS.
+// RegistryServer is a registry without TLS. Engines may use it.
 type RegistryServer struct {
 	Addr     string // host:port
-	User     string
+	User     string // "": it asks for no password
 	Password string
-	Image    string // an image that is there: ADDR/private/busybox:1
+	Image    string // an image that is there
+}
+
+// KubernetesNode is a running cluster of one node; package kubetest works with it.
+type KubernetesNode struct {
+	Kubeconfig string // file of the cluster's administrator
+	Node       string // the node's name in the cluster
+	// Address is the node's: what listens there is reached by pods, by the kubelet and from here.
+	Address  string
+	Registry RegistryServer // has all images, as ADDR/gantry.test/busybox:1; no password
+	Private  RegistryServer // the same images, with a password
+	Share    string         // a directory that pods may have under the same path, by hostPath
+	Dir      string         // the node's own; see package kubenode
 }
 
 func encode(name string, fact any) (string, error) {
@@ -71,6 +84,8 @@ type Facts struct {
 	Podman   *Engine
 	Rootless *Engine
 	Registry *RegistryServer
+
+	Kubernetes *KubernetesNode
 }
 
 // Environ renders the facts as NAME=JSON, for the tests' environment.
@@ -84,6 +99,7 @@ func (f Facts) Environ() ([]string, error) {
 		{EnvPodman, f.Podman, f.Podman != nil},
 		{EnvRootless, f.Rootless, f.Rootless != nil},
 		{EnvRegistry, f.Registry, f.Registry != nil},
+		{EnvKubernetes, f.Kubernetes, f.Kubernetes != nil},
 	}
 	var env []string
 	for _, n := range named {

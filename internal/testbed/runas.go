@@ -105,7 +105,7 @@ func flagText(name string) string {
 // inherited are the testbed's facts in this process' environment.
 func inherited() []string {
 	var facts []string
-	for _, name := range []string{EnvDocker, EnvPodman, EnvRootless, EnvRegistry} {
+	for _, name := range []string{EnvDocker, EnvPodman, EnvRootless, EnvRegistry, EnvKubernetes} {
 		if value, ok := os.LookupEnv(name); ok {
 			facts = append(facts, name+"="+value)
 		}

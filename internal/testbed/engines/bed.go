@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 	"github.com/gantry-ci/gantry/internal/testbed/images"
 )
 
@@ -37,23 +38,27 @@ type Bed struct {
 
 // state is what Down needs; it is kept in the file state.json of the bed.
 type state struct {
-	Owner     process
+	Owner     daemon.Process
 	Keep      bool // the bed outlives its owner
-	Processes []process
+	Processes []daemon.Process
 	Bridge    string // of Docker's default network
+	Node      string // the directory of the Kubernetes node
 	Facts     testbed.Facts
 }
 
 // Options say what Up starts.
 type Options struct {
 	Dir    string   // "": a new temporary directory
-	Only   []string // of Parts; empty: all
+	Only   []string // of Parts; empty: all but kubernetes
 	Keep   bool     // leave the engines running when this process ends
 	Writer io.Writer
 }
 
 // Parts are what a bed can hold.
-func Parts() []string { return []string{"docker", "podman", "rootless", "registry"} }
+func Parts() []string { return append(usual(), "kubernetes") }
+
+// usual are the parts that a bed holds unless it is told which.
+func usual() []string { return []string{"docker", "podman", "rootless", "registry"} }
 
 // Up starts the engines and loads the images into them. After an error nothing is left. Root only.
 func Up(ctx context.Context, opts Options) (*Bed, error) {
@@ -88,10 +93,9 @@ func newBed(opts Options) (*Bed, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // the rootless user walks through it
 		return nil, fmt.Errorf("opening the testbed's directory: %w", err)
 	}
-	started, _ := stat(os.Getpid())
 	bed := &Bed{Dir: dir, talk: opts.Writer}
 	bed.state.Keep = opts.Keep
-	bed.state.Owner = process{Name: "testbed", PID: os.Getpid(), Started: started}
+	bed.state.Owner = daemon.Self("testbed")
 	return bed, bed.save()
 }
 
@@ -150,9 +154,10 @@ func (b *Bed) parts(only []string) []part {
 			return loadInto(ctx, b.state.Facts.Rootless, i)
 		}},
 		{"registry", b.startRegistry, b.fillRegistry},
+		{"kubernetes", b.startKubernetes, b.joinKubernetes},
 	}
 	if len(only) == 0 {
-		return all
+		only = usual()
 	}
 	var chosen []part
 	for _, p := range all {

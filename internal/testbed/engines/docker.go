@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 )
 
 // startDocker runs a Docker daemon with everything it owns below the bed.
@@ -46,7 +47,7 @@ func (b *Bed) startDocker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.ready(ctx, func() error { return run(ctx, engine, "version") }); err != nil {
+	if err := p.Ready(ctx, func() error { return run(ctx, engine, "version") }); err != nil {
 		return err
 	}
 	return b.record(func(s *state) { s.Facts.Docker = engine })
@@ -72,8 +73,8 @@ func (b *Bed) newEngine(name, label string) (*testbed.Engine, error) {
 }
 
 // launch starts a daemon and writes it down.
-func (b *Bed) launch(name string, cmd *exec.Cmd) (process, error) {
-	p, err := start(name, filepath.Join(b.Dir, name+".log"), cmd)
+func (b *Bed) launch(name string, cmd *exec.Cmd) (daemon.Process, error) {
+	p, err := daemon.Start(name, filepath.Join(b.Dir, name+".log"), cmd)
 	if err != nil {
 		return p, err
 	}

@@ -26,15 +26,17 @@ func (b *Bed) Down() error {
 	ctx, cancel := context.WithTimeout(context.Background(), downLimit)
 	defer cancel()
 	var emptied sync.WaitGroup
+	var nodeErr error
 	for _, engine := range b.state.Facts.Engines() {
 		emptied.Go(func() { b.empty(ctx, engine) })
 	}
+	emptied.Go(func() { nodeErr = b.endKubernetes(ctx) })
 	emptied.Wait()
 	for _, p := range b.state.Processes {
-		p.end(15 * time.Second)
+		p.End(15 * time.Second)
 	}
 	killAllIn(b.Dir)
-	err := errors.Join(dropBridge(b.state.Bridge), unmountAllIn(b.Dir), removeDir(b.Dir))
+	err := errors.Join(nodeErr, dropBridge(b.state.Bridge), unmountAllIn(b.Dir), removeDir(b.Dir))
 	fmt.Fprintf(b.talk, "testbed: down in %.1f s\n", time.Since(begin).Seconds())
 	return err
 }
@@ -65,7 +67,7 @@ func EndStale(talk io.Writer) {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
 	for _, dir := range dirs {
 		bed, err := Open(dir, talk)
-		if err != nil || bed.state.Keep || bed.state.Owner.alive() {
+		if err != nil || bed.state.Keep || bed.state.Owner.Alive() {
 			continue
 		}
 		fmt.Fprintf(talk, "testbed: ending %s, whose owner was killed\n", dir)

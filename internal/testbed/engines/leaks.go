@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 )
 
 // leakLabel is on everything that gantry makes.
@@ -18,7 +20,8 @@ const leakLabel = "io.gantry.runner"
 // made, and processes that still run.
 func (b *Bed) Leaks(ctx context.Context) ([]string, error) {
 	leaks := b.leftProcesses(ctx)
-	var errs []error
+	left, err := b.leftInCluster(ctx)
+	leaks, errs := append(leaks, left...), []error{err}
 	for _, engine := range b.state.Facts.Engines() {
 		for what, list := range map[string][]string{
 			"container": {"ps", "--all", "--format", "{{.Names}} {{.Image}} {{.Status}}"},
@@ -38,7 +41,7 @@ func (b *Bed) Leaks(ctx context.Context) ([]string, error) {
 // moment.
 func (b *Bed) leftProcesses(ctx context.Context) []string {
 	var left []string
-	_ = poll(ctx, 3*time.Second, func() error {
+	_ = daemon.Poll(ctx, 3*time.Second, func() error {
 		left = nil
 		for _, pid := range processesIn(b.Dir) {
 			if args := commandLine(pid); len(args) > 0 && !engineHelpers()[filepath.Base(args[0])] {

@@ -9,34 +9,42 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/gantry-ci/gantry/internal/testbed/kubenode"
 )
 
 // requirement is a program that a part of the bed runs, and the Debian package that has it.
 type requirement struct {
 	program string // a name on the clean PATH, or an absolute path
 	pkg     string
-	parts   []string // empty: any
+	parts   []string // of the bed, or "browser", which comes with the usual ones; empty: any
 }
 
 func requirements() []requirement {
 	podman := []string{"podman", "rootless"}
 	rootless := []string{"rootless"}
+	kubernetes := []string{"kubernetes"}
 	return []requirement{
 		{"/bin/busybox", "busybox-static", nil},
 		{"bash", "bash", nil},
 		{"ldd", "libc-bin", nil},
 		{"dockerd", "docker.io", []string{"docker"}},
 		{"docker", "docker.io", []string{"docker"}},
-		{"iptables", "iptables", []string{"docker", "podman", "rootless"}},
+		{"iptables", "iptables", []string{"docker", "podman", "rootless", "kubernetes"}},
 		{"podman", "podman", podman},
-		{"runc", "runc", podman},
+		{"runc", "runc", []string{"podman", "rootless", "kubernetes"}},
 		{"/usr/lib/podman/netavark", "netavark", podman},
 		{"/usr/lib/podman/aardvark-dns", "aardvark-dns", podman},
 		{"newuidmap", "uidmap", rootless},
 		{"useradd", "passwd", rootless},
 		{"slirp4netns", "slirp4netns", rootless},
 		{"fuse-overlayfs", "fuse-overlayfs", rootless},
-		{"docker-registry", "docker-registry", []string{"registry"}},
+		{"docker-registry", "docker-registry", []string{"registry", "kubernetes"}},
+		{"containerd", "containerd", kubernetes},
+		{"ctr", "containerd", kubernetes},
+		{"/usr/lib/cni/bridge", "containernetworking-plugins", kubernetes},
+		{"nft", "nftables", kubernetes},
+		{"ip", "iproute2", kubernetes},
 		// What tests of everything need beside engines: a browser for pages, node for JavaScript actions.
 		{"chromium", "chromium", []string{"browser"}},
 		{"node", "nodejs", []string{"browser"}},
@@ -45,9 +53,12 @@ func requirements() []requirement {
 
 // planPackages lists, once each, the packages of the programs that are missing for these parts.
 func planPackages(only []string, present func(program string) bool) []string {
+	if len(only) == 0 {
+		only = append(usual(), "browser")
+	}
 	var packages []string
 	for _, r := range requirements() {
-		wanted := len(only) == 0 || len(r.parts) == 0 ||
+		wanted := len(r.parts) == 0 ||
 			slices.ContainsFunc(r.parts, func(part string) bool { return slices.Contains(only, part) })
 		if wanted && !present(r.program) && !slices.Contains(packages, r.pkg) {
 			packages = append(packages, r.pkg)
@@ -72,6 +83,18 @@ func Prepare(ctx context.Context, only []string, talk io.Writer) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("engines for tests are started as root; run this as root%s", toInstall(missing))
 	}
+	if err := supply(ctx, only, missing, talk); err != nil {
+		return err
+	}
+	if !slices.Contains(only, "kubernetes") {
+		return nil
+	}
+	_, err := kubenode.Build(ctx, talk)
+	return err
+}
+
+// supply installs packages.
+func supply(ctx context.Context, only, missing []string, talk io.Writer) error {
 	if len(missing) == 0 {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +26,10 @@ const registryConfig = `version: 0.1
 log: {level: warn}
 storage: {filesystem: {rootdirectory: %q}}
 http: {addr: %q}
-auth: {htpasswd: {realm: gantry, path: %q}}
+`
+
+// passwordConfig is what comes to it for a private one.
+const passwordConfig = `auth: {htpasswd: {realm: gantry, path: %q}}
 `
 
 // freeAddr is an address on loopback that nobody listens on.
@@ -41,42 +43,52 @@ func freeAddr() (string, error) {
 }
 
 func (b *Bed) startRegistry(ctx context.Context) error {
-	path, err := program("docker-registry")
-	if err != nil {
-		return err
-	}
 	server := &testbed.RegistryServer{Addr: b.registryAddr, User: "gantry", Password: rand.Text()}
 	server.Image = server.Addr + "/private/busybox:1"
-	config, err := b.configureRegistry(server)
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(path, "serve", config)
-	cmd.Env = []string{"PATH=" + cleanPath, marker + "=" + b.Dir}
-	p, err := b.launch("docker-registry", cmd)
-	if err != nil {
-		return err
-	}
-	client := registryClient{server: server}
-	if err := p.ready(ctx, func() error { return client.call(ctx, "GET", "/v2/", "", nil, nil) }); err != nil {
+	if err := b.serve(ctx, "docker-registry", filepath.Join(b.Dir, "registry"), server); err != nil {
 		return err
 	}
 	return b.record(func(s *state) { s.Facts.Registry = server })
 }
 
-func (b *Bed) configureRegistry(server *testbed.RegistryServer) (string, error) {
-	dir := filepath.Join(b.Dir, "registry")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// serve runs a registry and returns once it answers. Its images lie below dir; several may share them.
+func (b *Bed) serve(ctx context.Context, name, dir string, server *testbed.RegistryServer) error {
+	path, err := program("docker-registry")
+	if err != nil {
+		return err
+	}
+	config, err := configureRegistry(name, dir, server)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, "serve", config)
+	cmd.Env = []string{"PATH=" + cleanPath, marker + "=" + b.Dir}
+	p, err := b.launch(name, cmd)
+	if err != nil {
+		return err
+	}
+	client := registryClient{server: server}
+	return p.Ready(ctx, func() error { return client.call(ctx, "GET", "/v2/", "", nil, nil) })
+}
+
+func configureRegistry(name, dir string, server *testbed.RegistryServer) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("configuring the registry: %w", err)
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(server.Password), bcrypt.MinCost)
-	if err != nil {
-		return "", fmt.Errorf("hashing the registry's password: %w", err)
+	text := fmt.Sprintf(registryConfig, filepath.Join(dir, "data"), server.Addr)
+	if server.User != "" {
+		hash, err := bcrypt.GenerateFromPassword([]byte(server.Password), bcrypt.MinCost)
+		if err != nil {
+			return "", fmt.Errorf("hashing the registry's password: %w", err)
+		}
+		accounts := filepath.Join(dir, name+".htpasswd")
+		if err := os.WriteFile(accounts, fmt.Appendf(nil, "%s:%s\n", server.User, hash), 0o600); err != nil {
+			return "", fmt.Errorf("configuring the registry: %w", err)
+		}
+		text += fmt.Sprintf(passwordConfig, accounts)
 	}
-	accounts, config := filepath.Join(dir, "htpasswd"), filepath.Join(dir, "config.yml")
-	line := fmt.Appendf(nil, "%s:%s\n", server.User, hash)
-	text := fmt.Appendf(nil, registryConfig, filepath.Join(dir, "data"), server.Addr, accounts)
-	if err := errors.Join(os.WriteFile(accounts, line, 0o600), os.WriteFile(config, text, 0o644)); err != nil {
+	config := filepath.Join(dir, name+".yml")
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return "", fmt.Errorf("configuring the registry: %w", err)
 	}
 	return config, nil
@@ -175,7 +187,9 @@ func (c registryClient) call(ctx context.Context, method, target, contentType st
 	if err != nil {
 		return fmt.Errorf("asking the registry: %w", err)
 	}
-	request.SetBasicAuth(c.server.User, c.server.Password)
+	if c.server.User != "" {
+		request.SetBasicAuth(c.server.User, c.server.Password)
+	}
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}

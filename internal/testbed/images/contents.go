@@ -8,12 +8,13 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // layers are what the images are put together from.
 type layers struct {
-	busybox, bash, alpine, nonroot, data, hello, redis Blob
+	busybox, bash, alpine, nonroot, runner, data, hello, redis, pause Blob
 }
 
 func buildLayers(ctx context.Context) (layers, error) {
@@ -32,9 +33,11 @@ func buildLayers(ctx context.Context) (layers, error) {
 		{&all.bash, "bash", func(l *layer) error { return fillBash(ctx, l) }},
 		{&all.alpine, "alpine", fillAlpine},
 		{&all.nonroot, "nonroot", fillNonRoot},
+		{&all.runner, "runner", func(l *layer) error { return fillRunner(ctx, l) }},
 		{&all.data, "data", func(l *layer) error { l.text("data/seed", "from the image\n"); return nil }},
 		{&all.hello, "hello", func(l *layer) error { return fillProgram(ctx, l, dir, "hello") }},
 		{&all.redis, "redis", func(l *layer) error { return fillProgram(ctx, l, dir, "redis") }},
+		{&all.pause, "pause", func(l *layer) error { return fillProgram(ctx, l, dir, "pause") }},
 	}
 	for _, step := range steps {
 		l := newLayer()
@@ -74,18 +77,54 @@ func fillBusybox(ctx context.Context, l *layer) error {
 
 // fillBash copies the machine's bash and the libraries that ldd names, each under the name that the loader uses.
 func fillBash(ctx context.Context, l *layer) error {
-	const program = "/bin/bash"
-	list, err := output(ctx, "ldd", program)
+	libraries, err := bashLibraries(ctx)
 	if err != nil {
 		return err
 	}
-	l.copyOf("bin/bash", program)
-	for _, word := range strings.Fields(list) {
-		if strings.HasPrefix(word, "/") {
-			l.copyOf(word, word)
-		}
+	l.copyOf("bin/bash", bash)
+	for _, library := range libraries {
+		l.copyOf(library, library)
 	}
 	return nil
+}
+
+const bash = "/bin/bash"
+
+func bashLibraries(ctx context.Context) ([]string, error) {
+	list, err := output(ctx, "ldd", bash)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(strings.Fields(list), func(word string) bool { return !strings.HasPrefix(word, "/") }), nil
+}
+
+// fillRunner adds a user to the image with bash, and what a Go program links that was built with a C compiler present:
+// test binaries run there.
+func fillRunner(ctx context.Context, l *layer) error {
+	libraries, err := bashLibraries(ctx)
+	if err != nil {
+		return err
+	}
+	for _, library := range libraries {
+		if !strings.HasPrefix(path.Base(library), "libc.so") {
+			continue
+		}
+		for _, name := range []string{"libm.so.6", "libpthread.so.0", "libdl.so.2", "libresolv.so.2"} {
+			if other := path.Join(path.Dir(library), name); exists(other) {
+				l.copyOf(other, other)
+			}
+		}
+	}
+	l.dir("home/runner", 0o755, 1001)
+	l.dir("home/runner/_work", 0o755, 1001)
+	l.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nrunner:x:1001:1001:runner:/home/runner:/bin/bash\n")
+	l.text("etc/group", "root:x:0:\nrunner:x:1001:runner\n")
+	return nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 func fillAlpine(l *layer) error {

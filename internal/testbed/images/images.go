@@ -1,5 +1,5 @@
-// Package images makes the test images, offline: from Debian's busybox-static, the machine's own bash and two Go
-// programs below this directory. Every engine loads the same archive, so an image has the same ID everywhere.
+// Package images makes the test images, offline: from Debian's busybox-static, the machine's own bash and three
+// Go programs below this directory. Every engine loads the same archive, so an image has the same ID everywhere.
 //
 // The archive is Docker's own format because it keeps health checks, which OCI images cannot hold.
 package images
@@ -97,6 +97,8 @@ func planImages(l layers) []planned {
 		{testbed.Alpine, shell, []Blob{l.busybox, l.alpine}},
 		{testbed.Scratch, settings{Env: path, Entrypoint: []string{"/hello"}}, []Blob{l.hello}},
 		{testbed.NonRoot, nonroot, []Blob{l.busybox, l.nonroot}},
+		{testbed.Runner, settings{Env: path, Cmd: []string{"/bin/bash"}}, []Blob{l.busybox, l.bash, l.runner}},
+		{testbed.Pause, settings{Env: path, Entrypoint: []string{"/pause"}}, []Blob{l.pause}},
 		{testbed.Redis, settings{
 			Env:          path,
 			Entrypoint:   []string{"/redis"},

@@ -19,6 +19,7 @@ import (
 const usage = `testbed starts real container engines for tests.
 
   testbed run [--only docker,podman,rootless,registry] -- go test ./...
+  testbed run --only kubernetes -- go test ./...
   testbed up --dir /tmp/tb       then: . /tmp/tb/env
   testbed down --dir /tmp/tb
 
@@ -202,6 +203,9 @@ func writeEnv(bed *engines.Bed) error {
 				lines = append(lines, line)
 			}
 		}
+	}
+	if node := bed.Facts().Kubernetes; node != nil {
+		lines = append(lines, "KUBECONFIG="+node.Kubeconfig)
 	}
 	var text strings.Builder
 	for _, line := range lines {

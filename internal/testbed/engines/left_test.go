@@ -1,78 +1,26 @@
 package engines
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 )
 
-func launchShell(t *testing.T, script string, env ...string) process {
+func launchShell(t *testing.T, script string, env ...string) daemon.Process {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", script)
 	cmd.Env = append(os.Environ(), env...)
-	p, err := start("shell", filepath.Join(t.TempDir(), "shell.log"), cmd)
+	p, err := daemon.Start("shell", filepath.Join(t.TempDir(), "shell.log"), cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.end(0) })
+	t.Cleanup(func() { p.End(0) })
 	return p
-}
-
-func TestReadyShowsTheLogOfADaemonThatEnds(t *testing.T) {
-	p := launchShell(t, "echo first words; echo last words >&2; exit 1")
-	begin := time.Now()
-	err := p.ready(t.Context(), func() error { return errors.New("does not answer") })
-	if err == nil || !strings.Contains(err.Error(), "first words\nlast words") {
-		t.Errorf("the error lacks the log: %v", err)
-	}
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("it is noticed only after %v", took)
-	}
-}
-
-func TestReadyWaitsUntilTheDaemonAnswers(t *testing.T) {
-	p := launchShell(t, "exec sleep 60")
-	calls := 0
-	err := p.ready(t.Context(), func() error {
-		if calls++; calls < 3 {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	if err != nil || calls != 3 {
-		t.Errorf("ready after %d calls with %v", calls, err)
-	}
-}
-
-func TestEndKillsWhatIgnoresTheRequest(t *testing.T) {
-	p := launchShell(t, "trap '' TERM; echo on; while :; do sleep 1; done")
-	if err := p.ready(t.Context(), func() error {
-		if tail(p.Log, 1) != "on" {
-			return errors.New("not yet")
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	p.end(50 * time.Millisecond)
-	if p.alive() {
-		t.Error("it is alive after end")
-	}
-	p.end(time.Minute) // ended twice: at once
-}
-
-func TestReusedPIDIsNotTheProcess(t *testing.T) {
-	p := process{PID: os.Getpid(), Started: "1"}
-	if p.alive() {
-		t.Error("a process with another start time counts as ours")
-	}
-	p.end(time.Minute) // must not end this test
 }
 
 func TestKillAllInFindsProcessesByTheirMark(t *testing.T) {
@@ -81,10 +29,10 @@ func TestKillAllInFindsProcessesByTheirMark(t *testing.T) {
 	other := launchShell(t, "exec sleep 60", marker+"="+dir+"-other")
 	naming := launchShell(t, "exec sleep 60 # "+dir+"/file")
 	killAllIn(dir)
-	if marked.alive() {
+	if marked.Alive() {
 		t.Error("a process of the testbed is alive")
 	}
-	if !other.alive() || !naming.alive() {
+	if !other.Alive() || !naming.Alive() {
 		t.Error("a process that is not the testbed's was killed")
 	}
 }

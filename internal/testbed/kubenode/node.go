@@ -1,0 +1,184 @@
+package kubenode
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
+)
+
+// Node is a one-node cluster below a directory.
+type Node struct {
+	Dir        string            // absolute; short: it holds sockets
+	Program    string            // from Build
+	Pause      string            // the image of pods' first process, in Archive
+	Archive    string            // images, as `docker save` writes them
+	Registries map[string]string // host in an image's name -> host:port, spoken to without TLS
+	Env        []string          // of every daemon
+	Path       string            // where containerd and runc are looked for
+}
+
+func (n *Node) path(parts ...string) string {
+	return filepath.Join(append([]string{n.Dir}, parts...)...)
+}
+
+// group is the control group of the node's pods: another for each directory.
+func (n *Node) group() string {
+	sum := sha256.Sum256([]byte(n.Dir))
+	return "gantry-" + hex.EncodeToString(sum[:4])
+}
+
+// Kubeconfig is the file of the cluster's administrator.
+func (n *Node) Kubeconfig() string { return n.path("admin.kubeconfig") }
+
+// Daemons is the directory of the daemons' files, which package daemon reads: NAME.json each.
+func (n *Node) Daemons() string { return n.path("daemons") }
+
+// Audit is the API server's log of requests.
+func (n *Node) Audit() string { return n.path("audit.log") }
+
+// Runtime is where runc finds the containers of pods.
+func (n *Node) Runtime() string { return n.path("runc", "k8s.io") }
+
+// Network makes the network in which the node will be: what pods shall reach may listen at Address from then on.
+func (n *Node) Network(ctx context.Context) error {
+	if err := os.MkdirAll(n.Daemons(), 0o700); err != nil {
+		return fmt.Errorf("making the node's directory: %w", err)
+	}
+	return n.makeNetwork(ctx)
+}
+
+// Start starts the control plane and the node's own daemons, and returns once the API server answers and containerd
+// runs: images can be imported. Network was called before. What an error leaves is ended by Down.
+func (n *Node) Start(ctx context.Context) error {
+	if err := writeCertificates(n.path("pki")); err != nil {
+		return err
+	}
+	if err := n.writeConfigs(); err != nil {
+		return err
+	}
+	if err := makeGroup(n.group()); err != nil {
+		return err
+	}
+	if err := n.startContainerd(); err != nil {
+		return err
+	}
+	if err := n.startPart("etcd", flags(
+		"data-dir", n.path("etcd"), "log-level", "warn", "unsafe-no-fsync", "true",
+		"listen-client-urls", "http://127.0.0.1:"+etcdPort, "advertise-client-urls", "http://127.0.0.1:"+etcdPort,
+		"listen-peer-urls", "http://127.0.0.1:"+etcdPeerPort,
+		"initial-advertise-peer-urls", "http://127.0.0.1:"+etcdPeerPort,
+		"initial-cluster", "default=http://127.0.0.1:"+etcdPeerPort)); err != nil {
+		return err
+	}
+	if err := n.startPart("kube-apiserver", n.apiServerArgs()); err != nil {
+		return err
+	}
+	return n.await(ctx, "kube-apiserver", func() error { return n.answers(ctx) })
+}
+
+// Join starts what makes pods run, and returns once they can. Images were imported before.
+func (n *Node) Join(ctx context.Context) error {
+	if err := n.importImages(ctx); err != nil {
+		return err
+	}
+	pki := n.path("pki") + "/"
+	for _, part := range []struct {
+		name string
+		args []string
+	}{
+		{"kube-controller-manager", append(n.controllerArgs("kube-controller-manager", controllerPort), flags(
+			"root-ca-file", pki+"ca.crt", "service-account-private-key-file", pki+"tokens.key",
+			"use-service-account-credentials", "true",
+			"cluster-signing-cert-file", pki+"ca.crt", "cluster-signing-key-file", pki+"ca.key")...)},
+		{"kube-scheduler", n.controllerArgs("kube-scheduler", schedulerPort)},
+		{"kubelet", flags("config", n.path("kubelet.yaml"), "kubeconfig", n.path("kubelet.kubeconfig"),
+			"hostname-override", Name, "node-ip", Address, "root-dir", n.path("kubelet"))},
+		{"kube-proxy", flags("config", n.path("kube-proxy.yaml"))},
+	} {
+		if err := n.startPart(part.name, part.args); err != nil {
+			return err
+		}
+	}
+	return n.await(ctx, "kubelet", func() error { return n.usable(ctx) })
+}
+
+func (n *Node) startPart(name string, args []string) error {
+	s := n.spec(name, append([]string{n.Program, name}, args...))
+	if name == "kubelet" { // it mounts volumes that containerd must see
+		s.Mounts = n.file("containerd")
+	}
+	_, err := s.Start(n.file(name))
+	return err
+}
+
+// startContainerd starts it with mounts of its own, which the kubelet will share.
+func (n *Node) startContainerd() error {
+	path, err := daemon.Program("containerd", n.Path)
+	if err != nil {
+		return err
+	}
+	s := n.spec("containerd", []string{path, "--config", n.path("containerd.toml")})
+	return daemon.WithMounts(n.ownMounts, func() error {
+		_, err := s.Start(n.file("containerd"))
+		return err
+	})
+}
+
+func (n *Node) spec(name string, args []string) daemon.Spec {
+	return daemon.Spec{
+		Name: name,
+		Args: args,
+		Env:  append(slices.Clone(n.Env), "PATH="+n.Path),
+		Dir:  n.Dir,
+		Log:  n.path(name + ".log"),
+	}
+}
+
+func (n *Node) file(daemon string) string { return filepath.Join(n.Daemons(), daemon+".json") }
+
+func (n *Node) await(ctx context.Context, name string, check func() error) error {
+	s, err := daemon.Read(n.file(name))
+	if err != nil {
+		return err
+	}
+	return s.Process.Ready(ctx, check)
+}
+
+// importImages brings the archive into containerd, each image marked so that the kubelet takes it for its own.
+func (n *Node) importImages(ctx context.Context) error {
+	ctr := []string{"ctr", "--address", n.path("containerd.sock"), "--namespace", "k8s.io", "images"}
+	if err := n.await(ctx, "containerd", func() error {
+		_, err := output(ctx, "", append(slices.Clone(ctr), "list", "--quiet")...)
+		return err
+	}); err != nil {
+		return err
+	}
+	args := append(slices.Clone(ctr), "import", "--snapshotter", snapshotter(n.Dir), n.Archive)
+	if _, err := output(ctx, "", args...); err != nil {
+		return err
+	}
+	args = append(slices.Clone(ctr), "label", n.Pause, "io.cri-containerd.image=managed", "io.cri-containerd.pinned=pinned")
+	_, err := output(ctx, "", args...)
+	return err
+}
+
+// Down ends everything that the node has started and takes away what it has made outside its directory. It goes on
+// after errors and may be called again.
+func (n *Node) Down(ctx context.Context) error {
+	daemons, err := daemon.ReadAll(n.Daemons())
+	errs := []error{err}
+	for _, name := range []string{"kubelet", "kube-scheduler", "kube-controller-manager", "kube-proxy", "kube-apiserver", "etcd"} {
+		daemons[name].Process.End(0) // nothing of the cluster is kept
+	}
+	errs = append(errs, removeGroup(n.group()))
+	daemons["containerd"].Process.End(5 * time.Second)
+	return errors.Join(append(errs, n.dropNetwork(ctx))...)
+}
