@@ -28,7 +28,7 @@ func newGCCmd(p *Process) *cobra.Command {
 		Example: `  gantry gc --dry-run
   gantry gc --images --older-than 168h`,
 		Long: `Removes containers and networks of jobs whose runner has ended them or died, folders of gantry's agents in work
-folders, and job records. Only jobs of this user's state folder are judged. The hook itself removes what a job leaves
+folders, job records, and folders of runs (gantry run) that were killed. Only jobs of this user's state folder are judged. The hook itself removes what a job leaves
 at its end and before the next one; this is for what a machine that crashed or a runner that was removed left.`,
 		Args:        onlyFlags,
 		Annotations: exits("nothing is left that could go", "something could not be removed"),
@@ -70,7 +70,7 @@ func runGC(ctx context.Context, p *Process, o gcOptions) error {
 	}
 	collector := &gc.Collector{
 		Engine: eng, Leftovers: p.bareHandler(cfg, eng, "").Leftovers, Store: jobrecord.Store{Dir: p.stateDir(cfg)},
-		Works: works, Now: p.Now(), All: o.all, Images: o.images, OlderThan: o.olderThan,
+		TempDir: p.tempDir(), UID: p.UID, Works: works, Now: p.Now(), All: o.all, Images: o.images, OlderThan: o.olderThan,
 	}
 	items, err := collector.Find(ctx)
 	if err != nil {

@@ -106,6 +106,7 @@ func runRun(ctx context.Context, p *Process, o runOptions, configFlag string) er
 	if err != nil {
 		return err
 	}
+	p.cleanUpAfterKilled(ctx, p.hookEnviron(configFlag))
 	play, err := p.newPlay(o, source, jobs, values, configFlag)
 	if err != nil {
 		return err

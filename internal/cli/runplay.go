@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,10 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-ci/gantry/internal/job"
-	"github.com/gantry-ci/gantry/internal/job/layout"
 	"github.com/gantry-ci/gantry/internal/jobevent"
+	"github.com/gantry-ci/gantry/internal/rundir"
 	"github.com/gantry-ci/gantry/internal/schedule"
-	"github.com/gantry-ci/gantry/internal/session"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/workflow"
 )
@@ -32,6 +30,7 @@ const keptCleanup = 2 * time.Minute
 // play is a run under way.
 type play struct {
 	p       *Process
+	dir     *rundir.Dir
 	options job.Options
 	keep    time.Duration
 	engine  string // program with which kept containers are entered
@@ -53,21 +52,21 @@ func (p *Process) newPlay(o runOptions, s *source, jobs []*workflow.Job, v *runV
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.MkdirTemp(p.Getenv("TMPDIR"), "gantry-run-")
+	dir, err := rundir.Make(p.tempDir())
 	if err != nil {
-		return nil, verdict.New(verdict.Infrastructure, "name another folder with TMPDIR", "making a folder for the run: %w", err)
+		return nil, verdict.New(verdict.Infrastructure, "name another folder with TMPDIR", "%w", err)
 	}
 	sink, after := p.audience(o, hook)
-	pl := &play{p: p, keep: o.keep, sink: sink, after: after, engine: p.engineProgram(configFlag)}
+	pl := &play{p: p, dir: dir, keep: o.keep, sink: sink, after: after, engine: p.engineProgram(configFlag)}
 	pl.options = job.Options{
-		Hook: hook, Environ: p.hookEnviron(configFlag), Root: root, Source: s.root, Node: p.nodeFinder(o.node), ServerURL: o.serverURL,
+		Hook: hook, Environ: p.hookEnviron(configFlag), Root: dir.Path, Source: s.root, Node: p.nodeFinder(o.node), ServerURL: o.serverURL,
 		Env: v.env, Vars: v.vars, Event: v.event, Github: v.github, Sink: sink, Debug: o.debug, Keep: o.keep > 0,
 	}
 	if o.actionsDir != "" {
 		pl.options.ActionsDir = p.abs(o.actionsDir)
 	}
 	if o.record != "" {
-		pl.options.Record = p.recorder(p.abs(o.record), slices.Collect(maps.Values(v.secrets)))
+		pl.options.Record = p.recorder(p.abs(o.record))
 	}
 	if len(v.rewrite) > 0 {
 		pl.options.Image = func(image string) string {
@@ -144,12 +143,6 @@ func (p *Process) engineProgram(configFlag string) string {
 		return "podman"
 	}
 	return "docker"
-}
-
-func (p *Process) recorder(dir string, secrets []string) func(layout.Dirs, string) job.Recorder {
-	return func(dirs layout.Dirs, worker string) job.Recorder {
-		return session.Recorder{Dir: dir, Worker: worker, Secrets: secrets, Head: session.Head{Gantry: p.Version, Work: dirs.Work}}
-	}
 }
 
 // start runs one job.
@@ -246,7 +239,7 @@ func tellEnter(w io.Writer, engine, what, id string) {
 
 // close removes the folder of the run.
 func (pl *play) close() {
-	if err := os.RemoveAll(pl.options.Root); err != nil {
+	if err := pl.dir.Remove(); err != nil {
 		fmt.Fprintf(pl.p.Stderr, "gantry: the run's folder stays: %v\n", err)
 	}
 }

@@ -2,11 +2,12 @@ package e2e
 
 import (
 	"bytes"
-	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -117,6 +118,69 @@ func TestRunIsCancelled(t *testing.T) {
 	})
 }
 
+// killedJob has a process on this machine too.
+const killedJob = longJob + `
+  host:
+    runs-on: x
+    steps:
+      - run: exec sleep SECONDS
+`
+
+// A run that is killed cannot clean up after itself. The next one does: containers, processes, and the folder.
+func TestTheNextRunCleansUpAfterAKilledOne(t *testing.T) {
+	onEngines(t, func(t *testing.T, e *testbed.Engine) {
+		seconds := strconv.Itoa(1_000_000 + rand.IntN(1_000_000)) // tells the process from all others
+		sleeps := func() int { return programs(t, "sleep\x00"+seconds) }
+		r := startRun(t, e, strings.Replace(killedJob, "SECONDS", seconds, 1))
+		eventually(t, "the step begins", r.out.has("it has begun"))
+		eventually(t, "the process on the host begins", func() bool { return sleeps() == 1 })
+		if err := r.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		r.ends(t, -1)
+		next := exec.CommandContext(ctx(t), r.Path, "run", "hello.yml")
+		next.Env, next.Dir = r.Env, r.Dir
+		write(t, filepath.Join(r.Dir, "hello.yml"), "on: push\njobs: {a: {runs-on: x, steps: [{run: echo hello}]}}\n", 0o644)
+		out, err := next.CombinedOutput()
+		if err != nil {
+			t.Error(err)
+		}
+		contains(t, string(out), "a run was killed", "success in ")
+		nothingOf(t, e, r.state)
+		if n := sleeps(); n > 0 {
+			t.Errorf("%d processes of its steps are left", n)
+		}
+		if !empty(t, r.tmp()) {
+			t.Errorf("a folder is left:\n%s", out)
+		}
+	})
+}
+
+// tmp is where the run makes its folder.
+func (r *running) tmp() string {
+	for _, kv := range slices.Backward(r.Env) {
+		if dir, ok := strings.CutPrefix(kv, "TMPDIR="); ok {
+			return dir
+		}
+	}
+	return ""
+}
+
+// programs counts the processes whose command line begins so.
+func programs(t *testing.T, line string) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(text), line) { // else it is gone
+			n++
+		}
+	}
+	return n
+}
+
 // The containers of a failed job can be entered, until Ctrl-C.
 func TestRunKeepsWhatFailed(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *testbed.Engine) {
@@ -133,45 +197,4 @@ func TestRunKeepsWhatFailed(t *testing.T) {
 		r.ends(t, 1)
 		nothingOf(t, e, r.state)
 	})
-}
-
-// From the command to the first call of the hook there is no time to wait for.
-func TestRunStartsFast(t *testing.T) {
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "ci.yml"), `
-on: push
-jobs:
-  two:
-    runs-on: x
-    container: alpine
-    steps:
-      - run: echo one
-      - run: echo two
-`, 0o644)
-	hook := write(t, filepath.Join(dir, "hook.sh"), "date +%s%N >>"+filepath.Join(dir, "called")+"; exit 1\n", 0o755)
-	best := time.Hour
-	for range 5 {
-		if err := os.RemoveAll(filepath.Join(dir, "called")); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(ctx(t), filepath.Join(os.Getenv(envBin), "gantry"), "run", "ci.yml", "--hook", hook)
-		cmd.Dir, cmd.Env, cmd.Stdout = dir, append(os.Environ(), "TMPDIR="+t.TempDir()), io.Discard
-		began := time.Now()
-		_ = cmd.Run() // the hook fails
-		first, _, _ := strings.Cut(read(t, filepath.Join(dir, "called")), "\n")
-		best = min(best, sinceNano(t, began, first))
-	}
-	t.Logf("the hook is called after %v", best)
-	if best > 150*time.Millisecond {
-		t.Errorf("the hook is called only after %v", best)
-	}
-}
-
-func sinceNano(t *testing.T, began time.Time, text string) time.Duration {
-	t.Helper()
-	nanoseconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return time.Unix(0, nanoseconds).Sub(began)
 }

@@ -1,5 +1,5 @@
 // Package gc finds and removes what jobs that are over have left: containers and networks, agents' folders in work
-// folders, job records, and images that were built for Dockerfile actions.
+// folders, job records, folders of killed runs, and images that were built for Dockerfile actions.
 package gc
 
 import (
@@ -9,13 +9,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/handler"
+	"github.com/gantry-ci/gantry/internal/job/process"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/rundir"
 )
 
 // Engine is what collecting needs of an engine.Engine.
@@ -32,6 +35,9 @@ type Collector struct {
 	// Leftovers finds containers and networks of dead jobs, as handler.Handler does.
 	Leftovers func(ctx context.Context) (engine.Inventory, []handler.Leftover, error)
 	Store     jobrecord.Store
+	// TempDir is where the folders of `gantry run` lie; "" for not to look. UID is whose they are.
+	TempDir string
+	UID     int
 	// Works are work folders of runners that are known, besides those in job records.
 	Works []string
 	Now   time.Time
@@ -45,7 +51,7 @@ type Collector struct {
 
 // Item is one thing that is not needed any more.
 type Item struct {
-	Kind    string // "container", "network", "agent folder", "job record", "image"
+	Kind    string // "container", "network", "agent folder", "job record", "run folder", "image"
 	Name    string
 	Job     string // "" if it is of no job
 	Created time.Time
@@ -56,7 +62,7 @@ type Item struct {
 // Outcome is what became of an item.
 type Outcome struct {
 	Item
-	// Kept says that an image is in use, which is no error. Err is why something could not be removed.
+	// Kept says that an image or a folder is in use, which is no error. Err is why something could not be removed.
 	Kept bool
 	Err  error
 }
@@ -80,8 +86,50 @@ func (c *Collector) Find(ctx context.Context) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
+	runs, err := c.runs()
+	if err != nil {
+		return nil, err
+	}
 	images, err := c.images(ctx)
-	return append(append(items, files...), images...), err
+	return slices.Concat(items, files, runs, images), err
+}
+
+// runs finds folders of runs that were killed.
+func (c *Collector) runs() ([]Item, error) {
+	if c.TempDir == "" {
+		return nil, nil
+	}
+	dirs, err := rundir.Abandoned(c.TempDir, c.UID, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	var items []Item
+	for _, dir := range dirs {
+		if err := dir.Release(); err != nil { // until it is removed
+			return nil, err
+		}
+		if c.Now.Sub(dir.Created) >= young { // else it goes with its containers
+			items = append(items, Item{"run folder", dir.Path, "", dir.Created, func(context.Context) error { return removeRun(dir.Path) }})
+		}
+	}
+	return items, nil
+}
+
+// removeRun ends what a killed run has left on this machine, and removes its folder, unless somebody else does.
+func removeRun(path string) error {
+	dir, err := rundir.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, rundir.ErrInUse):
+		return errInUse
+	case err != nil:
+		return err
+	}
+	for _, orphan := range process.Below(path) {
+		orphan.Kill()
+	}
+	return dir.Remove()
 }
 
 func (c *Collector) removal(inv engine.Inventory) func(context.Context) error {
@@ -211,7 +259,7 @@ func (c *Collector) images(ctx context.Context) ([]Item, error) {
 	return items, nil
 }
 
-// errInUse is an image that a container uses.
+// errInUse is an image that a container uses, or a folder that another process cleans up.
 var errInUse = errors.New("in use")
 
 // removeImage looks afterwards whether the image is gone: the engine passes over those in use.

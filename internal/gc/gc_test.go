@@ -14,6 +14,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/gc"
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/rundir"
 )
 
 // fake is an engine with things in it.
@@ -192,5 +193,40 @@ func TestAllAsksForEveryRole(t *testing.T) {
 	items, err := c.Find(t.Context())
 	if err != nil || len(items) != len(handler.Roles()) {
 		t.Errorf("%+v, %v", items, err)
+	}
+}
+
+func TestFoldersOfKilledRunsGo(t *testing.T) {
+	temp, hourAgo := t.TempDir(), time.Now().Add(-time.Hour)
+	for _, name := range []string{"killed", "alive", "new"} {
+		lock := filepath.Join(temp, "gantry-run-"+name, ".lock")
+		err := errors.Join(os.MkdirAll(filepath.Join(filepath.Dir(lock), "job/_work"), 0o755), os.WriteFile(lock, nil, 0o600))
+		if name != "new" {
+			err = errors.Join(err, os.Chtimes(lock, hourAgo, hourAgo))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	alive, err := rundir.Open(filepath.Join(temp, "gantry-run-alive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.Release()
+	collector := &gc.Collector{
+		Engine: &fake{}, Leftovers: (&fake{}).leftovers, Store: jobrecord.Store{Dir: t.TempDir()}, Now: time.Now(),
+		TempDir: temp, UID: os.Getuid(),
+	}
+	items, err := collector.Find(t.Context())
+	if err != nil || len(items) != 1 || items[0].Name != filepath.Join(temp, "gantry-run-killed") {
+		t.Fatalf("%+v %v", items, err)
+	}
+	for _, o := range gc.Remove(t.Context(), items) {
+		if o.Err != nil {
+			t.Error(o.Err)
+		}
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) != 2 {
+		t.Errorf("%v %v", left, err)
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/job/layout"
 	"github.com/gantry-ci/gantry/internal/job/process"
-	"github.com/gantry-ci/gantry/internal/session"
 )
 
 // hooks makes the calls of the container hook, and keeps the state between them. The last writer of a state wins.
@@ -22,11 +21,13 @@ type hooks struct {
 	client hook.Client
 	record Recorder // nil: nothing
 
-	mu    sync.Mutex
-	state json.RawMessage
+	mu     sync.Mutex
+	state  json.RawMessage
+	debt   *owed  // nil if no call of cleanup_job is owed
+	debtIn string // the folder where that is noted
 }
 
-func newHooks(opts Options, dirs layout.Dirs, worker string) *hooks {
+func newHooks(opts Options, dirs layout.Dirs, worker string, mask func(string) string) *hooks {
 	h := &hooks{client: hook.Client{
 		HookPath: opts.Hook, TempDir: dirs.Temp, WorkDir: dirs.Workspace, InterruptDelay: opts.Delays.Interrupt,
 		TerminateDelay: opts.Delays.Terminate, OutputDelay: opts.Delays.Output,
@@ -36,7 +37,7 @@ func newHooks(opts Options, dirs layout.Dirs, worker string) *hooks {
 		h.client.Node, _ = opts.Node("node20")
 	}
 	if opts.Record != nil {
-		h.record = opts.Record(dirs, worker)
+		h.record = opts.Record(dirs, worker, mask)
 	}
 	return h
 }
@@ -48,13 +49,14 @@ func (h *hooks) current() json.RawMessage {
 }
 
 // keep takes over the state of an answer, if it has one.
-func (h *hooks) keep(sent, answered json.RawMessage) {
+func (h *hooks) keep(sent, answered json.RawMessage) error {
 	if bytes.Equal(sent, answered) {
-		return
+		return nil
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.state = answered
+	return h.writeDebt()
 }
 
 // errFailed says that a step has failed, and that its log says why.
@@ -73,7 +75,9 @@ func (x *execution) call(ctx context.Context, command hook.Command, args any) (*
 	out.close()
 	x.log.phase("hook "+string(command), time.Since(began))
 	recording.end(result, err, time.Since(began))
-	x.hooks.keep(state, result.State)
+	if err := x.hooks.keep(state, result.State); err != nil {
+		x.log.line("gantry: " + err.Error())
+	}
 	if err != nil {
 		return result, x.explain(client, result, time.Since(began), err)
 	}
@@ -145,7 +149,7 @@ func signals(sent []syscall.Signal) string {
 // recording is a call that may be recorded.
 type recording struct {
 	log *stepLog
-	rec *session.Recording
+	rec Recording // nil: it is not
 }
 
 // recording makes the client tell the recorder of its call.
@@ -158,7 +162,7 @@ func (x *execution) recording(client *hook.Client) *recording {
 	client.Sent = func(stdin []byte) {
 		input, err := hook.ParseInput(stdin)
 		if err == nil {
-			r.rec, err = x.hooks.record.Begin(session.Started{Input: input, Environ: environ, WorkDir: workDir, Time: time.Now()})
+			r.rec, err = x.hooks.record.Begin(Call{Input: input, Environ: environ, WorkDir: workDir, Began: time.Now()})
 		}
 		r.warn(err)
 	}
@@ -166,18 +170,20 @@ func (x *execution) recording(client *hook.Client) *recording {
 }
 
 func (r *recording) end(result *hook.CallResult, err error, took time.Duration) {
-	if r.rec == nil {
-		return
+	if r.rec != nil {
+		r.warn(r.rec.End(result, took, err))
 	}
-	outcome := session.Outcome{ExitStatus: result.ExitCode, Seconds: took.Seconds()}
-	if err != nil {
-		outcome.Error = err.Error()
-	}
-	r.warn(r.rec.End(outcome, result.ResponseText))
 }
 
 func (r *recording) warn(err error) {
 	if err != nil {
 		r.log.line("gantry: the call is not recorded: " + err.Error())
+	}
+}
+
+// closeRecord ends the record of the job's calls.
+func (x *execution) closeRecord() {
+	if x.hooks.record != nil {
+		(&recording{log: x.log}).warn(x.hooks.record.Close())
 	}
 }

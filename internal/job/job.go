@@ -9,11 +9,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/expr"
 	"github.com/gantry-ci/gantry/internal/job/layout"
 	"github.com/gantry-ci/gantry/internal/job/process"
 	"github.com/gantry-ci/gantry/internal/jobevent"
-	"github.com/gantry-ci/gantry/internal/session"
 	"github.com/gantry-ci/gantry/internal/workflow"
 )
 
@@ -49,8 +49,9 @@ type Options struct {
 	Debug bool
 	// Keep leaves the containers of a failed job for the caller to clean up: see Kept.
 	Keep bool
-	// Record gives what keeps the hook calls of a job; nil for nothing. worker tells the jobs of a run apart.
-	Record func(dirs layout.Dirs, worker string) Recorder
+	// Record gives what keeps the hook calls of a job; nil for nothing. worker tells the jobs of a run apart, mask takes
+	// out of a text what is known to be secret at that time.
+	Record func(dirs layout.Dirs, worker string, mask func(text string) string) Recorder
 	// Delays are those of the end of a cancelled process, zero for the runner's.
 	Delays process.Delays
 	// CancelBudget is the time from a cancel to the end of all steps that go on in spite of it; 0 means the runner's
@@ -59,9 +60,24 @@ type Options struct {
 }
 
 // Recorder keeps hook calls. Begin is called before each call, by several goroutines at once if steps run in the
-// background; the call goes on after an error. session.Recorder is one.
+// background; the call goes on after an error. Close is called once, at the end of the job; only calls for kept
+// containers (Options.Keep) come after it.
 type Recorder interface {
-	Begin(session.Started) (*session.Recording, error)
+	Begin(Call) (Recording, error)
+	Close() error
+}
+
+// Call is one call of the hook that begins.
+type Call struct {
+	Input   *hook.Input
+	Environ []string // of the hook
+	WorkDir string
+	Began   time.Time
+}
+
+// Recording is one call under way. End is called once; err is nil if the runner has nothing to object.
+type Recording interface {
+	End(result *hook.CallResult, took time.Duration, err error) error
 }
 
 // Job is one run of a job. Its fields are those of schedule.Job.

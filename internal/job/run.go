@@ -236,8 +236,11 @@ func prepareTask(req request) *task {
 		x.state.pushPost(&task{name: "Stop containers", condition: always(), own: true,
 			do: func(ctx context.Context, x *execution) error {
 				_, err := x.call(ctx, hook.CleanupJob, nil)
-				return err
+				return errors.Join(err, x.hooks.paid())
 			}})
+		if err := x.hooks.owe(x.dirs.Root, variables(x.contextVariables())); err != nil {
+			return err
+		}
 		return x.prepare(ctx, req)
 	}}
 }
@@ -257,10 +260,11 @@ func (x *execution) complete(keep bool) (map[string]string, error) {
 			outputs[o.Name] = value
 		}
 	}
+	x.closeRecord()
 	if keep {
 		return outputs, errors.Join(problems...)
 	}
-	for _, orphan := range process.Orphans("RUNNER_TRACKING_ID=" + x.tracking) {
+	for _, orphan := range process.Tracked(x.tracking) {
 		x.log.line(fmt.Sprintf("Terminate orphan process: pid (%d) (%s)", orphan.PID, orphan.Name))
 		orphan.Kill()
 	}

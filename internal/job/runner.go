@@ -72,7 +72,7 @@ func newRunner(opts Options, j Job) (*runner, error) {
 	r.fetcher = &fetch.Fetcher{
 		Mirror: opts.ActionsDir, ServerURL: opts.ServerURL, Into: r.dirs.Actions, Env: opts.Environ,
 	}
-	r.hooks = newHooks(opts, r.dirs, j.Key)
+	r.hooks = newHooks(opts, r.dirs, j.Key, r.masks.Mask)
 	r.main = &frame{steps: newSteps(), inputs: j.Inputs, file: j.Workflow.File}
 	return r, nil
 }

@@ -35,7 +35,11 @@ const shortest = 8
 
 // Redactor knows secrets. The zero value knows none. It is for one goroutine at a time while it learns, and for
 // any number after that.
-type Redactor struct{ values []string }
+type Redactor struct {
+	// Mask, if it is not nil, takes out what else is known to be secret, of any length.
+	Mask   func(text string) string
+	values []string
+}
 
 // Learn takes note of a secret, and of each of its lines.
 func (r *Redactor) Learn(value string) {
@@ -49,29 +53,14 @@ func (r *Redactor) Learn(value string) {
 	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) }) // the longest first
 }
 
-// shortestKnown is the length from which a value that is said to be a secret is looked for in other texts.
-const shortestKnown = 4
-
-// Know takes note of values that somebody has said to be secrets. Shorter ones than other texts could do without are
-// not looked for.
-func (r *Redactor) Know(values ...string) {
-	for _, value := range values {
-		for line := range strings.SplitSeq(value, "\n") {
-			for _, secret := range []string{value, strings.TrimSpace(line)} {
-				if len(secret) >= shortestKnown && !slices.Contains(r.values, secret) {
-					r.values = append(r.values, secret)
-				}
-			}
-		}
-	}
-	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) }) // the longest first
-}
-
 // Text gives text without the known secrets, without passwords in URLs, and without the values of assignments to
 // names that look secret.
 func (r *Redactor) Text(text string) string {
 	for _, secret := range r.values {
 		text = strings.ReplaceAll(text, secret, Marker)
+	}
+	if r.Mask != nil {
+		text = r.Mask(text)
 	}
 	return assignments(userInfo.ReplaceAllString(text, "://"+Marker+"@"))
 }
@@ -112,16 +101,23 @@ func (r *Redactor) LearnJSON(text []byte) error {
 }
 
 // JSON gives the JSON text without secrets: members whose names look secret have Marker as value. Call LearnJSON
-// before, so that a secret is also found where it stands before its name.
-func (r *Redactor) JSON(text []byte) (json.RawMessage, error) {
+// before, so that a secret is also found where it stands before its name. Strings that harmless, if it is not nil, says
+// yes to stay.
+func (r *Redactor) JSON(text []byte, harmless func(value string) bool) (json.RawMessage, error) {
 	value, err := decode(text)
 	if err != nil {
 		return nil, err
 	}
+	clean := func(name, value string) string {
+		if harmless != nil && harmless(value) {
+			return value
+		}
+		return r.Value(name, value)
+	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r.walk("", value, r.Value)); err != nil {
+	if err := enc.Encode(r.walk("", value, clean)); err != nil {
 		return nil, fmt.Errorf("writing JSON without secrets: %w", err)
 	}
 	return bytes.TrimSpace(out.Bytes()), nil

@@ -44,7 +44,7 @@ func TestASecretIsNowhereInTheResult(t *testing.T) {
 			if err := r.LearnJSON([]byte(text)); err != nil {
 				t.Fatal(err)
 			}
-			got, err := r.JSON([]byte(text))
+			got, err := r.JSON([]byte(text), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestWhatIsNoSecretStays(t *testing.T) {
 	if err := r.LearnJSON([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := r.JSON([]byte(text))
+	got, err := r.JSON([]byte(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

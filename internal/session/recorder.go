@@ -27,8 +27,9 @@ type Recorder struct {
 	// Worker names the process that made the call. The runner starts one for each job, so it tells the job where
 	// the state does not. It becomes part of a file name.
 	Worker string
-	// Secrets are values that are known to be secret, beside those that their names tell.
-	Secrets []string
+	// Mask, if it is not nil, takes secrets out of a text, beside those that their names tell. It may know more with
+	// each call.
+	Mask func(text string) string
 }
 
 // Started is a call that begins.
@@ -54,11 +55,14 @@ func (r Recorder) Begin(s Started) (*Recording, error) {
 		Command: s.Input.Command, Started: s.Time, WorkDir: s.WorkDir, Override: s.Override,
 		Environment: map[string]string{}, Input: Input{ResponseFile: s.Input.ResponseFile},
 	}}
-	rec.clean.Know(r.Secrets...)
-	if err := rec.redact(s); err != nil {
+	rec.clean.Mask = r.Mask
+	if err := rec.learn(s); err != nil {
 		return nil, err
 	}
-	rec.call.Scripts = rec.scripts(r.Head.Work, s.Input)
+	rec.call.Scripts = scripts(r.Head.Work, s.Input)
+	if err := rec.call.redact(&rec.clean); err != nil {
+		return nil, err
+	}
 	dir, err := r.folder(s)
 	if err != nil {
 		return nil, fmt.Errorf("recording the call: %w", err)
@@ -71,83 +75,134 @@ func (r Recorder) Begin(s Started) (*Recording, error) {
 
 // End adds how the call ended. Response is the text of the response file.
 func (rec *Recording) End(o Outcome, response []byte) error {
-	o.Error = rec.clean.Text(o.Error)
-	o.Response = rec.response(response)
+	o.Response = asJSON(response)
 	rec.call.Outcome = &o
-	if err := errors.Join(writeJSON(rec.path, rec.call), rec.markJob(response)); err != nil {
+	err := rec.call.redact(&rec.clean) // of what the call itself has made known, too
+	if err := errors.Join(err, writeJSON(rec.path, rec.call), rec.markJob(response)); err != nil {
 		return fmt.Errorf("recording the call: %w", err)
 	}
 	return nil
 }
 
-// response is the response as JSON in any case.
-func (rec *Recording) response(text []byte) json.RawMessage {
+// Folder is the session that the call is part of.
+func (rec *Recording) Folder() string { return filepath.Dir(rec.path) }
+
+// Mask takes secrets out of a session that nobody writes to any more: those that became known only after a call.
+func Mask(dir string, mask func(text string) string) error {
+	paths, err := callFiles(dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		var c Call
+		err := readJSON(path, &c)
+		if err == nil {
+			err = c.redact(&redact.Redactor{Mask: mask})
+		}
+		if err == nil {
+			err = writeJSON(path, c)
+		}
+		if err != nil {
+			return fmt.Errorf("masking a recorded call: %w", err)
+		}
+	}
+	return nil
+}
+
+// asJSON is a response as JSON in any case.
+func asJSON(text []byte) json.RawMessage {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil
 	}
-	if clean, err := rec.clean.JSON(text); err == nil {
-		return clean
+	if json.Valid(text) {
+		return text
 	}
-	quoted, err := json.Marshal(rec.clean.Text(string(text)))
+	quoted, err := json.Marshal(string(text))
 	if err != nil {
 		return nil
 	}
 	return quoted
 }
 
-// redact fills in input and environment.
-func (rec *Recording) redact(s Started) error {
-	raw := map[*json.RawMessage]json.RawMessage{
+// learn takes over input and environment, and learns from them what is secret.
+func (rec *Recording) learn(s Started) error {
+	for into, text := range map[*json.RawMessage]json.RawMessage{
 		&rec.call.Input.Args:  s.Input.Args,
 		&rec.call.Input.State: s.Input.State,
-	}
-	for _, text := range raw {
-		if len(text) > 0 {
-			if err := rec.clean.LearnJSON(text); err != nil {
-				return err
-			}
-		}
-	}
-	for into, text := range raw {
+	} {
 		*into = json.RawMessage("null")
 		if len(text) > 0 {
-			clean, err := rec.clean.JSON(text)
-			if err != nil {
-				return err
-			}
-			*into = clean
+			*into = text
+		}
+		if err := rec.clean.LearnJSON(*into); err != nil {
+			return err
 		}
 	}
 	for _, variable := range s.Environ {
 		name, value, _ := strings.Cut(variable, "=")
 		if strings.HasPrefix(name, "GITHUB_") || strings.HasPrefix(name, "RUNNER_") {
-			rec.call.Environment[name] = rec.clean.Value(name, value)
+			rec.call.Environment[name] = value
 		}
 	}
 	return nil
 }
+
+// redact takes secrets out of a call. It may be done again when more of them are known.
+func (c *Call) redact(clean *redact.Redactor) (err error) {
+	if c.Input.Args, err = clean.JSON(c.Input.Args, c.isScript); err != nil {
+		return err
+	}
+	if c.Input.State, err = clean.JSON(c.Input.State, nil); err != nil {
+		return err
+	}
+	for name, value := range c.Environment {
+		c.Environment[name] = clean.Value(name, value)
+	}
+	for name, text := range c.Scripts {
+		c.Scripts[name] = clean.Text(text)
+	}
+	if c.Outcome == nil {
+		return nil
+	}
+	c.Outcome.Error = clean.Text(c.Outcome.Error)
+	if c.Outcome.Response != nil {
+		c.Outcome.Response, err = clean.JSON(c.Outcome.Response, nil)
+	}
+	return err
+}
+
+// isScript says whether an argument is the path of one of the call's scripts. These names are random: a short secret
+// that happens to be in one is none there, and the call could not be replayed without its script.
+func (c *Call) isScript(arg string) bool {
+	name, ok := strings.CutPrefix(strings.Trim(arg, `'"`), scriptFolder)
+	_, known := c.Scripts[name]
+	return ok && known
+}
+
+// scriptFolder is where scripts lie for the job container.
+const scriptFolder = "/__w/_temp/"
 
 // longestScript is how much of a script is kept: more is no script.
 const longestScript = 1 << 20
 
 // scripts reads what a script step runs from _temp. The job can write there: no link is followed, and what cannot
 // be read is left out.
-func (rec *Recording) scripts(work string, in *hook.Input) map[string]string {
+func scripts(work string, in *hook.Input) map[string]string {
 	args, err := hook.DecodeScriptStep(in.Args)
 	if in.Command != hook.RunScriptStep || err != nil || work == "" {
 		return nil
 	}
-	scripts := map[string]string{}
+	all := map[string]string{}
 	for _, arg := range hook.Argv(args.EntryPointArgs) {
-		name, ok := strings.CutPrefix(arg, "/__w/_temp/")
+		name, ok := strings.CutPrefix(arg, scriptFolder)
 		if !ok || strings.Contains(name, "/") {
 			continue
 		}
 		if text, err := readScript(work, filepath.Join("_temp", name)); err == nil {
-			scripts[name] = rec.clean.Text(text)
+			all[name] = text
 		}
 	}
-	return scripts
+	return all
 }
 
 func readScript(work, rel string) (string, error) {

@@ -85,9 +85,9 @@ func Read(dir string) (*Session, error) {
 	if s.Version != version {
 		return nil, fmt.Errorf("reading session %s: it has format %d, this program reads %d", dir, s.Version, version)
 	}
-	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.json"))
+	names, err := callFiles(dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading session %s: %w", dir, err)
+		return nil, err
 	}
 	for _, name := range names {
 		var c Call
@@ -101,6 +101,15 @@ func Read(dir string) (*Session, error) {
 	}
 	slices.SortFunc(s.Calls, func(a, b Call) int { return a.Number - b.Number })
 	return s, nil
+}
+
+// callFiles are the files of a session's calls.
+func callFiles(dir string) ([]string, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "[0-9]*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("reading session %s: %w", dir, err)
+	}
+	return names, nil
 }
 
 func readJSON(path string, into any) error {

@@ -80,16 +80,21 @@ func TestOutputThatIsHeldIsNotWaitedForLong(t *testing.T) {
 
 func TestOrphansAreFoundByTheirEnvironment(t *testing.T) {
 	c, _ := sh("sleep 31 >/dev/null 2>&1 &")
-	c.Env = append(c.Env, "TRACK=job_test_orphan")
+	c.Env = append(c.Env, "RUNNER_TRACKING_ID=github_job_test_orphan", "RUNNER_TEMP=/job_test_orphan/run/_work/_temp")
 	if _, err := process.Run(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	found := process.Orphans("TRACK=job_test_orphan")
-	if len(found) != 1 || !strings.Contains("sleep sh", found[0].Name) {
-		t.Fatalf("%+v", found)
+	for _, other := range [][]process.Orphan{process.Tracked("github_job_test" + "_other"), process.Below("/job_test_orphan/ru")} {
+		if len(other) > 0 {
+			t.Errorf("%+v is not ours", other)
+		}
 	}
-	found[0].Kill()
-	for end := time.Now().Add(10 * time.Second); len(process.Orphans("TRACK=job_test_orphan")) > 0; time.Sleep(10 * time.Millisecond) {
+	below, tracked := process.Below("/job_test_orphan/run"), process.Tracked("github_job_test_orphan")
+	if len(tracked) != 1 || len(below) != 1 || below[0].PID != tracked[0].PID || !strings.Contains("sleep sh", tracked[0].Name) {
+		t.Fatalf("%+v %+v", tracked, below)
+	}
+	tracked[0].Kill()
+	for end := time.Now().Add(10 * time.Second); len(process.Tracked("github_job_test_orphan")) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not end")
 		}
