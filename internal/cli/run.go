@@ -99,8 +99,13 @@ func runRun(ctx context.Context, p *Process, o runOptions, configFlag string) er
 	if o.list {
 		return p.listJobs(jobs)
 	}
+	chosen := workflow.Selection{Jobs: jobs}
+	chosen.Matrix, err = parsePairs("--matrix", o.matrix)
+	if err := errors.Join(err, chosen.Check()); err != nil {
+		return &usageError{fmt.Errorf("reading --matrix: %w", err)}
+	}
 	if o.dryRun {
-		return workflow.Describe(p.Stdout, w)
+		return workflow.Describe(p.Stdout, w, chosen)
 	}
 	values, err := p.runValues(o, w, source)
 	if err != nil {
@@ -114,7 +119,7 @@ func runRun(ctx context.Context, p *Process, o runOptions, configFlag string) er
 	defer play.close()
 	return play.do(ctx, &schedule.Run{
 		Workflow: w, Jobs: jobs, Github: values.context(), Vars: textMap(values.vars), Inputs: values.inputs, Secrets: values.secrets,
-		Matrix: values.matrix, Limit: o.parallel, Start: play.start, Sink: play.sink,
+		Matrix: chosen.Matrix, Limit: o.parallel, Start: play.start, Sink: play.sink,
 	})
 }
 

@@ -15,10 +15,10 @@ import (
 
 // runValues are what a run is given beside its workflow.
 type runValues struct {
-	secrets, vars, env, matrix, rewrite map[string]string
-	inputs                              *expr.Map
-	event                               expr.Value
-	github                              map[string]string
+	secrets, vars, env, rewrite map[string]string
+	inputs                      *expr.Map
+	event                       expr.Value
+	github                      map[string]string
 }
 
 // runValues reads what flags and files give. All mistakes are told at once.
@@ -30,8 +30,7 @@ func (p *Process) runValues(o runOptions, w *workflow.Workflow, s *source) (*run
 		return values
 	}
 	v := &runValues{
-		vars: pairs("--var", o.vars), env: pairs("--env", o.env), matrix: pairs("--matrix", o.matrix),
-		rewrite: pairs("--image-rewrite", o.rewrite),
+		vars: pairs("--var", o.vars), env: pairs("--env", o.env), rewrite: pairs("--image-rewrite", o.rewrite),
 	}
 	var errSecrets, errEvent, errInputs error
 	v.secrets, errSecrets = p.secrets(o)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/gantry-ci/gantry/internal/expr"
 	"github.com/gantry-ci/gantry/internal/workflow"
@@ -163,7 +162,7 @@ func (n *node) combinations(s *scheduler, e evaluator) (chosen []indexed, total 
 		return nil, 0, &placedError{e.file, matrix.Tree.Pos, err.Error()}
 	}
 	for i := range all {
-		if matches(all[i].Values, s.Matrix) {
+		if all[i].Has(s.Matrix) {
 			chosen = append(chosen, indexed{&all[i], i})
 		}
 	}
@@ -171,16 +170,6 @@ func (n *node) combinations(s *scheduler, e evaluator) (chosen []indexed, total 
 		return nil, 0, fmt.Errorf("no combination of job %s has what --matrix asks for", n.job.ID)
 	}
 	return chosen, len(all), nil
-}
-
-// matches says whether a combination has the wanted values, as far as it has these names.
-func matches(values *expr.Map, wanted map[string]string) bool {
-	for name, want := range wanted {
-		if got, ok := values.Get(name); ok && !strings.EqualFold(expr.Text(got), want) {
-			return false
-		}
-	}
-	return true
 }
 
 func (n *node) instance(s *scheduler, c *workflow.Combination, index, total int) (*instance, error) {

@@ -3,15 +3,16 @@ package workflow
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/gantry-ci/gantry/internal/expr"
 )
 
-// Describe writes what a workflow does, for people: its jobs in their order, what each needs, how often it runs, its
-// containers and steps. Nothing is evaluated.
-func Describe(out io.Writer, w *Workflow) error {
-	d := &description{}
+// Describe writes what a workflow does, for people: the chosen jobs in their order, what each needs, how often it runs,
+// its containers and steps. Nothing is evaluated.
+func Describe(out io.Writer, w *Workflow, chosen Selection) error {
+	d := &description{chosen: chosen}
 	d.workflow(w)
 	_, err := io.WriteString(out, d.text.String())
 	return err
@@ -19,6 +20,7 @@ func Describe(out io.Writer, w *Workflow) error {
 
 // description is text that grows by lines.
 type description struct {
+	chosen Selection
 	text   strings.Builder
 	indent int
 }
@@ -52,12 +54,19 @@ func (d *description) workflow(w *Workflow) {
 		d.defaults(w.Defaults)
 		d.list("ignored", notes(w.Ignored))
 		for i, level := range w.Order() {
-			d.line("stage %d", i+1)
-			d.within(func() {
-				for _, job := range level {
-					d.job(job)
-				}
-			})
+			d.stage(i+1, slices.DeleteFunc(level, func(j *Job) bool { return !d.chosen.has(w, j) }))
+		}
+	})
+}
+
+func (d *description) stage(number int, jobs []*Job) {
+	if len(jobs) == 0 {
+		return
+	}
+	d.line("stage %d", number)
+	d.within(func() {
+		for _, job := range jobs {
+			d.job(job)
 		}
 	})
 }
@@ -155,20 +164,18 @@ func (d *description) matrix(t Tree) {
 		d.line("matrix: known when it runs")
 		return
 	}
-	value, err := t.Resolve(nil)
-	if err == nil {
-		var all []Combination
-		if all, err = Expand(value); err == nil {
-			d.line("matrix: %d jobs", len(all))
-			d.within(func() {
-				for _, c := range all {
-					d.line("%s", combined(c))
-				}
-			})
-			return
-		}
+	all, err := t.combinations()
+	if err != nil {
+		d.line("matrix: %s", err)
+		return
 	}
-	d.line("matrix: %s", err)
+	all = slices.DeleteFunc(all, func(c Combination) bool { return !c.Has(d.chosen.Matrix) })
+	d.line("matrix: %d jobs", len(all))
+	d.within(func() {
+		for _, c := range all {
+			d.line("%s", combined(c))
+		}
+	})
 }
 
 func combined(c Combination) string {

@@ -160,7 +160,7 @@ func FuzzLoad(f *testing.F) {
 			}
 			finding.Render()
 		}
-		if err := workflow.Describe(new(strings.Builder), w); err != nil {
+		if err := workflow.Describe(new(strings.Builder), w, workflow.Selection{}); err != nil {
 			t.Error(err)
 		}
 		if _, findings, err := workflow.LoadAction(fstest.MapFS{"a/action.yml": {Data: data}}, "a"); err != nil {

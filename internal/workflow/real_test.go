@@ -32,7 +32,7 @@ func TestRealWorkflows(t *testing.T) {
 				}
 				out.WriteString(f.String() + "\n")
 			}
-			if err := workflow.Describe(&out, w); err != nil {
+			if err := workflow.Describe(&out, w, workflow.Selection{}); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, strings.TrimSuffix(file, ".yml")+".out", out.String())
