@@ -9,6 +9,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/agent"
 )
 
 // Engine starts and removes containers. Methods may be called concurrently.
@@ -181,20 +183,7 @@ type Started struct {
 	// over UDP, and IPv4 over IPv6.
 	Ports map[string]string
 	// Agent is where gantry's agent listens, if that is its first process; nil: at the socket in its folder.
-	Agent *AgentAddress
-}
-
-// AgentAddress is where an agent listens that cannot be reached through a shared folder. Both sides show certificates.
-// It holds a secret: the client's key.
-type AgentAddress struct {
-	Network string `json:"network"` // "tcp"
-	Address string `json:"address"` // host and port
-	// ServerName is the name in the agent's certificate, CA (PEM) the authority that has signed it.
-	ServerName string `json:"serverName"`
-	CA         []byte `json:"ca"`
-	// Cert and Key (PEM) are what the client shows.
-	Cert []byte `json:"cert"`
-	Key  []byte `json:"key"`
+	Agent *agent.Address
 }
 
 // Phase is one line of the timing table.
@@ -211,7 +200,7 @@ type StepContainer struct {
 	// Entrypoint and Cmd are the image's own, if ContainerSpec.ReadImage asks for them.
 	Entrypoint, Cmd []string
 	// Agent and Apart are those of Started and of Job.
-	Agent *AgentAddress
+	Agent *agent.Address
 	Apart bool
 	// Gone is closed when the container has been removed; Err waits for that. It is nil however the container's
 	// process ended, or says why the engine could not run it, with the engine's command and output.
