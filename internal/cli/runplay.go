@@ -158,10 +158,11 @@ func (pl *play) start(ctx context.Context, j schedule.Job) (schedule.Outcome, er
 
 // do plays the workflow to its end.
 func (pl *play) do(ctx context.Context, run *schedule.Run) error {
-	ctx, stop := pl.cancellable(ctx)
+	soft, hard, stop := pl.cancellable(ctx)
 	defer stop()
-	result, _, err := run.Do(ctx)
-	err = errors.Join(err, pl.after(), pl.wait(ctx))
+	run.Cancel = soft.Done()
+	result, _, err := run.Do(hard)
+	err = errors.Join(err, pl.after(), pl.wait(soft))
 	switch {
 	case err != nil:
 		return err
@@ -171,10 +172,12 @@ func (pl *play) do(ctx context.Context, run *schedule.Run) error {
 	return nil
 }
 
-// cancellable gives a ctx that the first signal ends. Later ones change nothing: jobs are cleaned up first. The end of
-// the terminal, or of who reads the log, is a signal too: neither may end gantry before its containers are gone.
-func (pl *play) cancellable(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+// cancellable gives a context that the first signal ends, and one that the second one ends: there are jobs that go on in
+// spite of a cancel. Later ones change nothing: jobs are cleaned up first. The end of the terminal, or of who reads the
+// log, counts as two at once; neither may end gantry before its containers are gone.
+func (pl *play) cancellable(ctx context.Context) (soft, hard context.Context, stop func()) {
+	hard, cancelHard := context.WithCancel(ctx)
+	soft, cancelSoft := context.WithCancel(hard)
 	over, lost := make(chan struct{}), make(chan os.Signal, 1)
 	signal.Notify(lost, syscall.SIGPIPE)
 	if !signal.Ignored(syscall.SIGHUP) { // it is below nohup
@@ -186,20 +189,23 @@ func (pl *play) cancellable(ctx context.Context) (context.Context, context.Cance
 			case <-over:
 				return
 			case <-lost:
-				cancel()
+				cancelHard()
 				continue
 			case <-pl.p.Signals:
 			}
-			cancel()
-			text := "gantry: cancelling: running steps are ended, then containers are removed"
-			if count > 0 {
-				text = "gantry: still cleaning up, nothing is to be left behind; this ends by itself"
+			text := "gantry: still cleaning up, nothing is to be left behind; this ends by itself"
+			switch count++; count {
+			case 1:
+				cancelSoft()
+				text = "gantry: cancelling: running steps are ended, then containers are removed"
+			case 2:
+				cancelHard()
+				text = "gantry: still cleaning up; jobs with always() are cancelled now, too"
 			}
-			count++
 			fmt.Fprintln(pl.p.Stderr, text)
 		}
 	}()
-	return ctx, func() { cancel(); signal.Stop(lost); close(over) }
+	return soft, hard, func() { cancelHard(); signal.Stop(lost); close(over) }
 }
 
 // wait tells how to enter the containers that were kept, and removes them when their time is over, or with Ctrl-C.

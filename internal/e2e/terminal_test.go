@@ -115,6 +115,26 @@ func TestCtrlCInATerminal(t *testing.T) {
 	term.leftNothing(t)
 }
 
+// Jobs with always() go on, or begin, after a cancel. A second one ends them as the first one ends others: with their
+// own steps for the end.
+func TestASecondCtrlCEndsWhatGoesOn(t *testing.T) {
+	t.Parallel()
+	const step = "    runs-on: x\n    steps:\n"
+	const long = "      - run: echo \"begun $GITHUB_JOB\"; exec sleep 600\n      - {if: always(), run: echo \"ended $GITHUB_JOB\"}\n"
+	term := inTerminal(t, "on: push\njobs:\n  plain:\n"+step+long+"  stays:\n    if: always()\n"+step+long+
+		"  tidy:\n    needs: plain\n    if: always()\n"+step+long+"  next:\n    needs: plain\n"+step+long)
+	eventually(t, "both jobs begin", func() bool { return term.out.has("begun plain\r\n")() && term.out.has("begun stays\r\n")() })
+	term.ctrlC(t)
+	eventually(t, "the job for the end begins", term.out.has("begun tidy\r\n"))
+	term.ctrlC(t)
+	term.ends(t, 1)
+	contains(t, term.out.String(), "ended plain\r\n", "ended stays\r\n", "ended tidy\r\n", "cancelled in ")
+	if strings.Contains(term.out.String(), "begun next\r\n") {
+		t.Errorf("a job began that was cancelled:\n%s", &term.out)
+	}
+	term.leftNothing(t)
+}
+
 // A window that is closed cancels the run, too.
 func TestTheEndOfATerminal(t *testing.T) {
 	t.Parallel()

@@ -102,7 +102,7 @@ func jobContext(o Outcome) *expr.Map {
 // condition is the job's if.
 func (n *node) condition(s *scheduler) (bool, error) {
 	e := n.evaluator(s)
-	e.scope.Status = n.status()
+	e.scope.Status = n.status(s.cancelled)
 	holds, _, err := e.scope.EvalBool(n.job.If.Raw)
 	return holds, e.at(n.job.If, err)
 }

@@ -97,6 +97,7 @@ type node struct {
 	graph   *graph
 	job     *workflow.Job
 	decided bool // it was skipped, or its runs are known
+	stopped bool // the run was cancelled, so that no more of its runs begin
 
 	ctx         context.Context // of its runs; cancelled by fail-fast
 	cancel      context.CancelFunc
@@ -144,7 +145,10 @@ func (n *node) ancestors(seen map[*node]bool) map[*node]bool {
 }
 
 // status is what the functions of the job's condition give.
-func (n *node) status() *expr.Status {
+func (n *node) status(runCancelled bool) *expr.Status {
+	if runCancelled {
+		return &expr.Status{Cancelled: true}
+	}
 	status := &expr.Status{Success: true}
 	for before := range n.ancestors(map[*node]bool{}) {
 		status.Success = status.Success && before.outcome.Result == jobevent.Success

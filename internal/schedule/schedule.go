@@ -4,8 +4,11 @@
 // The rules are GitHub's. A job begins when all that it needs are over. Its condition sees the results of all jobs
 // before it, the indirectly needed ones too: one that was skipped or failed keeps those behind it from running, unless
 // their condition says otherwise (actions/runner#491). A failed job with continue-on-error counts as a success.
-// Cancelling the context cancels the running jobs; jobs that have not begun are cancelled without a start, always()
-// in their condition or not.
+//
+// When a run is cancelled (see [Run.Cancel]), the condition of each job that is not over decides anew: cancelled() is true
+// then, success() and failure() are false. Where it holds, as always() does, the job goes on, or begins when its time
+// comes; all others are cancelled. Each job of a called workflow is judged by its own condition. Cancelling the context
+// cancels all jobs, whatever their conditions say, and none begins any more.
 package schedule
 
 import (
@@ -56,6 +59,8 @@ type Run struct {
 	Matrix map[string]string
 	// Limit is how many jobs run at the same time; 0 means no limit.
 	Limit int
+	// Cancel is closed when the run is cancelled; nil means never.
+	Cancel <-chan struct{}
 	// Start runs one job to its end, with its events from JobStarted to JobEnded. It is called by several goroutines
 	// at once. An error says that the job could not be run, which is more than its failure; the run goes on with a
 	// failed job.
@@ -75,7 +80,7 @@ func (r *Run) Do(ctx context.Context) (jobevent.Result, map[string]Outcome, erro
 	for _, n := range root.nodes {
 		outcomes[n.job.ID], results[n.job.ID] = n.outcome, string(n.outcome.Result)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || s.cancelled {
 		result = jobevent.Cancelled
 	}
 	r.Sink.Event(jobevent.Event{
@@ -87,10 +92,11 @@ func (r *Run) Do(ctx context.Context) (jobevent.Result, map[string]Outcome, erro
 // scheduler is a run under way. All its fields belong to the goroutine of loop.
 type scheduler struct {
 	*Run
-	graphs   []*graph
-	running  int
-	finished chan finished
-	errs     []error
+	graphs    []*graph
+	running   int
+	finished  chan finished
+	cancelled bool
+	errs      []error
 }
 
 // finished is the end of one run of a job.
@@ -103,18 +109,62 @@ type finished struct {
 // loop starts what can start until nothing is left.
 func (s *scheduler) loop() {
 	for {
+		if !s.cancelled && closed(s.Cancel) {
+			s.cancel()
+		}
 		for s.step() {
 		}
 		if s.running == 0 {
 			return
 		}
-		f := <-s.finished
-		s.running--
-		if f.err != nil {
-			s.errs = append(s.errs, fmt.Errorf("running job %s: %w", f.instance.Key, f.err))
-			f.outcome.Result = jobevent.Failure
+		cancel := s.Cancel
+		if s.cancelled {
+			cancel = nil
 		}
-		f.instance.end(f.outcome)
+		select {
+		case <-cancel:
+		case f := <-s.finished:
+			s.over(f)
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// over counts the end of one run of a job.
+func (s *scheduler) over(f finished) {
+	s.running--
+	if f.err != nil {
+		s.errs = append(s.errs, fmt.Errorf("running job %s: %w", f.instance.Key, f.err))
+		f.outcome.Result = jobevent.Failure
+	}
+	f.instance.end(f.outcome)
+}
+
+// cancel cancels what has begun and does not want to go on. Of a call only the combinations that have not begun are
+// touched: the jobs of its workflow are judged themselves.
+func (s *scheduler) cancel() {
+	s.cancelled = true
+	for _, g := range s.graphs {
+		for _, n := range g.nodes {
+			if !n.decided || n.isOver {
+				continue
+			}
+			if holds, err := n.condition(s); err == nil && holds {
+				continue
+			}
+			n.stopped = true
+			if n.job.Call == nil {
+				n.cancel()
+			}
+		}
 	}
 }
 
@@ -143,6 +193,8 @@ func (s *scheduler) decide(n *node) bool {
 	switch {
 	case err != nil:
 		s.end(n, jobevent.Failure, err)
+	case !holds && s.cancelled:
+		s.end(n, jobevent.Cancelled, nil)
 	case !holds:
 		s.end(n, jobevent.Skipped, nil)
 	default:
@@ -174,7 +226,7 @@ func (s *scheduler) startWaiting(n *node) (moved bool) {
 	for len(n.waiting) > 0 {
 		next := n.waiting[0]
 		switch {
-		case n.ctx.Err() != nil:
+		case n.ctx.Err() != nil || n.stopped:
 			s.tellUnstarted(next.Key, next.Name, jobevent.Cancelled, nil)
 			n.waiting = n.waiting[1:]
 			next.end(Outcome{Result: jobevent.Cancelled})

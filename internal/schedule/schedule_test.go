@@ -243,6 +243,51 @@ func TestCancelReachesAllJobs(t *testing.T) {
 	})
 }
 
+// cancelled plays a workflow that is cancelled half a second after its start.
+func (w *world) cancelled(want string) {
+	w.t.Helper()
+	cancel := make(chan struct{})
+	w.run.Cancel = cancel
+	time.AfterFunc(time.Second/2, func() { close(cancel) })
+	if result, err := w.play(want); result != jobevent.Cancelled || err != nil {
+		w.t.Errorf("%s, %v", result, err)
+	}
+}
+
+func TestACancelledRunAsksEachJobAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "  plain:"+step+
+			"  written:\n    if: github.x == ''"+step+
+			"  stays:\n    if: always()"+step+
+			"  next:\n    needs: plain"+step+
+			"  tidy:\n    needs: plain\n    if: always()"+step+
+			"  told:\n    needs: plain\n    if: cancelled()"+step+
+			"  failed:\n    needs: plain\n    if: failure()"+step+
+			"  careful:\n    needs: plain\n    if: ${{ !cancelled() }}"+step)
+		w.cancelled("plain:cancelled written:cancelled stays:success next:cancelled tidy:success told:success " +
+			"failed:cancelled careful:cancelled")
+		w.order("0s plain", "0s stays", "0s written", "500ms tidy", "500ms told")
+	})
+}
+
+func TestACancelledRunAndMatrices(t *testing.T) {
+	const two = "\n    strategy: {matrix: {n: [1, 2]}, max-parallel: 1}"
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "  plain:"+two+step+"  stays:\n    if: always()"+two+step)
+		w.cancelled("plain:cancelled stays:success")
+		w.order("0s plain/1", "0s stays/1", "1s stays/2")
+	})
+}
+
+func TestACancelledRunAndCalledWorkflows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "  call:\n    uses: ./called.yml\n  after:\n    needs: call\n    if: always()"+step, "called.yml",
+			"on: workflow_call\njobs:\n  plain:"+step+"  tidy:\n    needs: plain\n    if: always()"+step)
+		w.cancelled("call:cancelled after:success")
+		w.order("0s call/plain", "1.5s after", "500ms call/tidy")
+	})
+}
+
 func TestErrorsAreMoreThanFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "  a:"+step+"  b:"+step)
