@@ -154,10 +154,6 @@ func (d agentDir) covers(mounts []engine.Mount) []engine.Mount {
 	return all
 }
 
-func (d agentDir) client(token string) *agent.Client {
-	return &agent.Client{Dial: agent.SocketDialer(d.work, d.rel), Token: token, GiveUp: time.Second}
-}
-
 func (d agentDir) remove() error {
 	root, err := os.OpenRoot(d.work)
 	if err != nil {

@@ -173,7 +173,7 @@ func (h *Handler) restoreInJob(ctx context.Context, rec *jobrecord.Record) error
 	ctx, stop := context.WithTimeout(ctx, restoreTimeout)
 	defer stop()
 	var said strings.Builder
-	exit, err := scriptstep.Client(rec).Run(ctx, step, &said, nil)
+	exit, err := h.agentClient(rec).Run(ctx, step, &said, nil)
 	var lost *agent.LostError
 	switch {
 	case errors.As(err, &lost):

@@ -164,18 +164,17 @@ func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, er
 
 // inside waits for the agent and has it run the step.
 func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (agent.Exit, error) {
-	client := s.dir.client(newID())
-	_, err := s.h.claim(ctx, client, func() error { return gone(c) })
+	rec := s.h.stepRecord(s.spec, s.dir, c)
+	hello, err := s.h.claim(ctx, s.h.agentClient(rec), func() error { return gone(c) })
 	if err != nil {
 		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
 	}
 	failpoint.Hit("step-claimed")
-	if err := verifySources(ctx, client, s.sources); err != nil {
-		return agent.Exit{}, err
-	}
-	rec := s.h.stepRecord(s.spec, s.dir, client.Token)
-	if err := s.openFiles(rec); err != nil {
-		return agent.Exit{}, err
+	s.h.sayUndone(hello)
+	if !c.Apart {
+		if err := s.takeFolders(ctx, rec); err != nil {
+			return agent.Exit{}, err
+		}
 	}
 	step := scriptstep.NewStep(rec, &hook.ScriptStepArgs{
 		EnvironmentVariables: environment(s.h.Config.Env, s.args.EnvironmentVariables), WorkingDirectory: s.args.WorkingDirectory,
@@ -185,7 +184,7 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 		return agent.Exit{}, verdict.New(verdict.Workflow, "set `entrypoint:` in the action, or ENTRYPOINT in its image", "the image %s has no program to run", s.spec.Image)
 	}
 	s.handOver()
-	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals}
+	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec)}
 	exit, err := r.Run(ctx, step, false, 0)
 	var lost *agent.LostError
 	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) {
@@ -197,8 +196,12 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 	return exit, scriptstep.Verdict(step, exit)
 }
 
-// openFiles opens what the step must write where its user is not the runner's.
-func (s *containerStep) openFiles(rec *jobrecord.Record) error {
+// takeFolders makes sure that the container has the runner's own folders, and opens what the step must write where its
+// user is not the runner's.
+func (s *containerStep) takeFolders(ctx context.Context, rec *jobrecord.Record) error {
+	if err := verifySources(ctx, s.h.agentClient(rec), s.sources); err != nil {
+		return err
+	}
 	uid, err := agent.SocketOwner(s.dir.work, s.dir.rel)
 	if err != nil {
 		return err
@@ -242,10 +245,12 @@ func stepArgv(c *engine.StepContainer, args *hook.Container) []string {
 }
 
 // stepRecord describes the step's container as scriptstep wants it.
-func (h *Handler) stepRecord(spec engine.ContainerSpec, dir agentDir, token string) *jobrecord.Record {
+func (h *Handler) stepRecord(spec engine.ContainerSpec, dir agentDir, c *engine.StepContainer) *jobrecord.Record {
 	return &jobrecord.Record{
 		Work: h.Runner.Work, StepTimeout: h.Config.Timeouts.Step, CancelGrace: h.Config.Timeouts.Cancel,
-		Container: &jobrecord.Container{Name: spec.Name, AgentDir: dir.rel, Token: token, Mounts: recordMounts(spec.Mounts)},
+		Container: &jobrecord.Container{
+			ID: c.ID, Name: spec.Name, AgentDir: dir.rel, Agent: c.Agent, Token: newID(), Mounts: recordMounts(spec.Mounts),
+		},
 	}
 }
 

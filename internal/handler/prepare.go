@@ -86,7 +86,7 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 	}
 	var hello agent.Hello
 	if made.Container != nil {
-		rec.Container.ID = made.Container.ID
+		rec.Container.ID, rec.Container.Agent = made.Container.ID, made.Container.Agent
 		err := ph.do("agent in the job container", func() error {
 			hello, err = h.takeAgent(ctx, rec, args.Container.WorkingDirectory)
 			return err
@@ -178,12 +178,16 @@ func (h *Handler) makeAllSources(args *hook.PrepareJobArgs, spec engine.JobSpec,
 
 // takeAgent claims the job container's agent and opens files for its user.
 func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, workspace string) (agent.Hello, error) {
-	dir := agentDir{work: rec.Work, rel: rec.Container.AgentDir}
-	hello, err := h.claim(ctx, dir.client(rec.Container.Token), func() error { return h.ended(ctx, rec.Container.ID, "the job container") })
+	h.chooseReach(ctx, rec)
+	hello, err := h.claim(ctx, h.agentClient(rec), func() error { return h.ended(ctx, rec.Container.ID, "the job container") })
 	if err != nil {
 		return hello, err
 	}
-	uid, err := agent.SocketOwner(dir.work, dir.rel)
+	h.sayUndone(hello)
+	if rec.Container.Agent != nil {
+		return hello, nil // it shares no folder whose files would have to be opened
+	}
+	uid, err := agent.SocketOwner(rec.Work, rec.Container.AgentDir)
 	if err != nil {
 		return hello, err
 	}
