@@ -9,9 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -140,8 +138,11 @@ func (d *decoder) readFile() {
 		d.syntax(err)
 		return
 	}
-	if err := parser.Decode(&second); !errors.Is(err, io.EOF) {
+	switch err := parser.Decode(&second); {
+	case err == nil:
 		d.problem(&second, "", errors.New("the file holds more than one document"))
+	default:
+		d.syntax(err)
 	}
 	d.document(&document)
 }
@@ -158,19 +159,10 @@ func (d *decoder) document(document *yaml.Node) {
 	}
 }
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
-
-// syntax reports what the YAML parser says. Its errors have a line only, in their text, and none for the first.
+// syntax reports what the YAML parser says.
 func (d *decoder) syntax(err error) {
 	if errors.Is(err, io.EOF) {
 		return // an empty file
 	}
-	place, text := Place{File: d.file, Line: 1, Col: 1}, err.Error()
-	if m := yamlError.FindStringSubmatch(text); m != nil {
-		if line, err := strconv.Atoi(m[1]); err == nil {
-			place.Line = line
-		}
-		text = m[2]
-	}
-	d.problems = append(d.problems, newProblem(place, "", errors.New("not YAML: "+text)))
+	d.problems = append(d.problems, NotYAML(d.file, err))
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -71,4 +73,19 @@ func newProblem(place Place, key string, err error) Problem {
 		problem.Hint = h.hint
 	}
 	return problem
+}
+
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+// NotYAML is the problem of a file that the YAML parser refuses. Its errors have a line only, in their text, and none
+// for the first.
+func NotYAML(file string, err error) Problem {
+	place, text := Place{File: file, Line: 1, Col: 1}, err.Error()
+	if m := yamlError.FindStringSubmatch(text); m != nil {
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			place.Line = line
+		}
+		text = m[2]
+	}
+	return newProblem(place, "", errors.New("not YAML: "+text))
 }

@@ -213,4 +213,5 @@ func (t *translator) extended(name string, count int64) {
 	q := t.c.Resources.Limits[corev1.ResourceName(name)]
 	q.Add(*resource.NewQuantity(count, resource.DecimalSI))
 	setQuantity(&t.c.Resources.Limits, corev1.ResourceName(name), q)
+	setQuantity(&t.c.Resources.Requests, corev1.ResourceName(name), q)
 }

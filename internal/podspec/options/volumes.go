@@ -22,7 +22,7 @@ func (t *translator) shmSize(f createopts.Flag) {
 		t.wrong(f, "is not an amount of memory: write 512m or 2g")
 		return
 	}
-	t.emptyDir("shm", "/dev/shm", corev1.StorageMediumMemory, size)
+	t.emptyDir(kindShm, "/dev/shm", corev1.StorageMediumMemory, size)
 }
 
 // storage reads docker's "size=10G", the only option that means the same everywhere.
@@ -37,6 +37,7 @@ func (t *translator) storage(uses []createopts.Flag) {
 			t.wrong(f, "is not an amount of memory: write size=10g")
 		default:
 			setQuantity(&t.c.Resources.Limits, corev1.ResourceEphemeralStorage, *size)
+			setQuantity(&t.c.Resources.Requests, corev1.ResourceEphemeralStorage, *size)
 		}
 	}
 }
@@ -109,7 +110,7 @@ func (t *translator) folder(f createopts.Flag, target string, medium corev1.Stor
 		t.note(f, "%s", notRunning)
 		return
 	}
-	t.emptyDir("empty", path.Clean(target), medium, size)
+	t.emptyDir(kindEmpty, path.Clean(target), medium, size)
 }
 
 // emptyDir adds a volume and mounts it, unless something is mounted there already.
@@ -126,15 +127,30 @@ func (t *translator) emptyDir(kind, target string, medium corev1.StorageMedium, 
 	t.c.VolumeMounts = append(t.c.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: target})
 }
 
+// MadeVolume says that a volume was made for the options of a container.
+func MadeVolume(container, volume string) bool {
+	kind, own := strings.CutPrefix(volume, volumePrefix(container))
+	return own && (strings.HasPrefix(kind, kindShm) || strings.HasPrefix(kind, kindEmpty))
+}
+
+// The kinds of volumes that are made.
+const (
+	kindShm   = "shm"
+	kindEmpty = "empty"
+)
+
+// volumePrefix leaves room for the kind and a number.
+func volumePrefix(container string) string {
+	return strings.Trim(container[:min(len(container), 50)], "-") + "-"
+}
+
 // volumeName is a free name that begins with the container's.
 func (t *translator) volumeName(kind string) string {
+	name := volumePrefix(t.c.Name) + kind
 	for n := 0; ; n++ {
-		end := "-" + kind
 		if n > 0 {
-			end += fmt.Sprintf("-%d", n)
+			name = fmt.Sprintf("%s%s-%d", volumePrefix(t.c.Name), kind, n)
 		}
-		base := t.c.Name[:min(len(t.c.Name), validation.DNS1123LabelMaxLength-len(end))]
-		name := strings.Trim(base+end, "-")
 		if !slices.ContainsFunc(t.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name }) {
 			return name
 		}

@@ -7,60 +7,157 @@
 package template
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/gantry-ci/gantry/internal/config"
 )
 
+// Names that a template gives to containers of gantry's, beside $NAME for a service.
+const (
+	JobName      = "job"
+	ServicesName = "services"
+	prefix       = "$"
+	// initOfOfficialHook is the init container of GitHub's hook, which templates for it repeat. Gantry has none.
+	initOfOfficialHook = "fs-init"
+)
+
 // Template is a template that was understood.
 type Template struct {
-	file string
+	labels, annotations map[string]any
+	// pod is the spec without its containers.
+	pod              map[string]any
+	containers, init []entry
+	places           map[string]config.Place
+}
+
+// entry is one container of a template.
+type entry struct {
+	name string
+	path string // "spec.containers[2]", the key of its places
+	tree map[string]any
+}
+
+// addressed is the name behind the "$" of an entry that means a container of gantry's.
+func (e entry) addressed() (name string, ok bool) { return strings.CutPrefix(e.name, prefix) }
+
+// document is what a template holds. Kind and version are not looked at, as in GitHub's hook.
+type document struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Labels      map[string]string `json:"labels"`
+		Annotations map[string]string `json:"annotations"`
+	} `json:"metadata"`
+	Spec corev1.PodSpec `json:"spec"`
 }
 
 // Parse reads a template. file is for messages. Problems are all mistakes, each with its line and column: unknown
 // keys, values of a wrong kind, containers without a name, what gantry never allows. An empty document is a
 // template that changes nothing.
-func Parse(file string, text []byte) (*Template, config.Problems) { return &Template{file: file}, nil }
+func Parse(file string, text []byte) (*Template, config.Problems) {
+	r := &reader{file: file}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var first, second yaml.Node
+	switch err := decoder.Decode(&first); {
+	case errors.Is(err, io.EOF):
+		return &Template{}, nil
+	case err != nil:
+		return nil, config.Problems{config.NotYAML(file, err)}
+	}
+	switch err := decoder.Decode(&second); {
+	case err == nil:
+		r.problem(&second, "", "a template is one document", "the file holds more than one document")
+		return nil, r.problems
+	case !errors.Is(err, io.EOF):
+		return nil, config.Problems{config.NotYAML(file, err)}
+	}
+	return r.template(first.Content[0])
+}
 
-// FromNode reads a template that stands in gantry.yaml or a variable: its nodes have their places.
+// FromNode reads a template that stands in gantry.yaml or a variable: its nodes have their places. place is that of
+// the node.
 func FromNode(place config.Place, node *yaml.Node) (*Template, config.Problems) {
-	return &Template{file: place.File}, nil
+	return (&reader{file: place.File, env: place.Env}).template(node)
 }
 
-// Own says which parts of a planned pod the template's names mean. What the pod holds besides is found by itself.
-type Own struct {
-	// Job is the name of the job container in the pod, "" if there is none.
-	Job string
-	// Services are in the order of the workflow.
-	Services []Service
+func (r *reader) template(n *yaml.Node) (*Template, config.Problems) {
+	r.places = map[string]config.Place{}
+	read := r.value(n, reflect.TypeFor[document](), "")
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	root, err := tree(object(read))
+	if err != nil {
+		r.problem(n, "", "", "%v", err)
+		return nil, r.problems
+	}
+	metadata, spec := object(root["metadata"]), object(root["spec"])
+	t := &Template{
+		labels: object(metadata["labels"]), annotations: object(metadata["annotations"]),
+		pod: map[string]any{}, places: r.places,
+		containers: entries(spec, "containers"), init: entries(spec, "initContainers"),
+	}
+	for key, value := range spec {
+		if key != "containers" && key != "initContainers" {
+			t.pod[key] = value
+		}
+	}
+	if problems := t.check(); len(problems) > 0 {
+		return nil, problems
+	}
+	return t, nil
 }
 
-// Service is one service container of a planned pod.
-type Service struct {
-	Container string // its name in the pod, among the containers or the init containers
-	// Names are what a template may call it, without "$": the base name of its image (for several services too), the
-	// numbered one, the workflow's name if known.
-	Names []string
+func entries(spec map[string]any, key string) []entry {
+	var all []entry
+	for i, item := range list(spec[key]) {
+		tree := object(item)
+		name, _ := tree["name"].(string)
+		all = append(all, entry{name: name, path: fmt.Sprintf("spec.%s[%d]", key, i), tree: tree})
+	}
+	return all
 }
 
-// Apply merges the template into a pod that gantry plans, and returns the result; pod itself is left as it is. t may be
-// nil. Lists are merged by key: what the template adds comes behind what is there, its init containers before the
-// services. Notes are for the log: what has no meaning and is ignored, as GitHub's hook does (an image for $job).
-//
-// Problems are conflicts with what gantry needs: its volumes, mounts and labels, the command of the job container.
-func (t *Template) Apply(pod *corev1.Pod, own Own) (result *corev1.Pod, notes []string, problems config.Problems) {
-	return pod.DeepCopy(), nil, nil
+// object and list look into a tree; what is not there is empty.
+func object(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
 }
 
-// ApplyEphemeral merges what the template says of one container into an ephemeral container of a running pod: the
-// entry $job for the job container and for container steps, those of Service for a service. Notes name what
-// an ephemeral container cannot have (resources, ports, probes, life-cycle, mounts with a subPath, volumes that pod
-// does not have).
-func (t *Template) ApplyEphemeral(pod *corev1.Pod, container *corev1.Container, names ...string) (notes []string, problems config.Problems) {
-	return nil, nil
+func list(v any) []any {
+	l, _ := v.([]any)
+	return l
 }
 
-// NeedsOwnPod lists what of the template cannot be had in the runner's own pod ("spec.nodeSelector", "container
-// side-car"), in the template's order; empty if in-pod mode can honour all of it.
-func (t *Template) NeedsOwnPod() []string { return nil }
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// place is where a path stands, or the nearest above it that is known.
+func (t *Template) place(path string) config.Place {
+	for {
+		if place, ok := t.places[path]; ok || path == "" {
+			return place
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+}
+
+// findings collects problems of a template.
+type findings struct {
+	t        *Template
+	problems config.Problems
+}
+
+func (f *findings) add(path, hint, format string, args ...any) {
+	f.problems = append(f.problems, config.Problem{Place: f.t.place(path), Key: path, Text: fmt.Sprintf(format, args...), Hint: hint})
+}
