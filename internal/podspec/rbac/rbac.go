@@ -2,6 +2,12 @@
 // a Role, and messages name the missing rule from it. It is pure.
 package rbac
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Rule is one kind of request.
 type Rule struct {
 	Group    string // "" for the core group
@@ -14,18 +20,133 @@ type Rule struct {
 
 // Need is what a runner uses gantry for.
 type Need struct {
-	Mode   string // "in-pod", "pod" or "auto"
-	Volume string // of pod: "shared", "none" or "auto"
+	Mode   string // config's kubernetes.mode: "in-pod", "pod" or "auto", which may need either
+	Volume string // config's kubernetes.volume, for pod: "shared", "none" or "auto", which may need either
 }
 
-// Rules are what that needs, most important first, one rule for each group and resource.
-func Rules(n Need) []Rule { return nil }
+// Values of Need.
+const (
+	InPod  = "in-pod"
+	Pod    = "pod"
+	Auto   = "auto"
+	Shared = "shared"
+	None   = "none"
+)
 
-// Find returns the rule for a request that the API server has forbidden; not ok if no mode makes such a request.
-func Find(verb, group, resource string) (Rule, bool) { return Rule{}, false }
+// row is a rule and whom it is for.
+type row struct {
+	Rule
+	inPod, pod bool
+	// unshared: of pod, only without a shared volume.
+	unshared bool
+}
 
-// Missing is the YAML to add to a Role's rules so that the request is allowed, with the reason as a comment.
-func Missing(verb, group, resource string) string { return "" }
+// table is everything that gantry asks for, most important first. A resource may come several times.
+func table() []row {
+	return []row{
+		{inPod: true, pod: true, Rule: Rule{Resource: "pods", Verbs: []string{"get"},
+			Why: "to read the runner's own pod, and the state of the job's containers"}},
+		{pod: true, Rule: Rule{Resource: "pods", Verbs: []string{"create", "delete", "list"},
+			Why: "to start the job's pod, and to find and remove what a job has left"}},
+		{inPod: true, pod: true, Rule: Rule{Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"},
+			Why: "to start containers in a pod that runs: those of container actions, and in-pod all of a job's"}},
+		{inPod: true, pod: true, Rule: Rule{Resource: "secrets", Verbs: []string{"create", "delete", "get", "list", "update"},
+			Why: "for the variables of services and the credentials of registries while a job runs"}},
+		{pod: true, unshared: true, Rule: Rule{Resource: "pods/exec", Verbs: []string{"create", "get"},
+			Why:      "to reach the agent where the network does not let the runner connect to the job's pod",
+			Optional: "the job's pod must then be reachable at its address"}},
+		{inPod: true, pod: true, Rule: Rule{Resource: "pods", Verbs: []string{"watch"},
+			Why:      "to learn at once that a container runs or has ended",
+			Optional: "gantry then asks again and again, and starts are noticed later"}},
+		{inPod: true, pod: true, Rule: Rule{Resource: "pods/log", Verbs: []string{"get"},
+			Why:      "to show what a service has printed when it does not become healthy",
+			Optional: "its output is then missing from the error"}},
+		{inPod: true, pod: true, Rule: Rule{Resource: "events", Verbs: []string{"list"},
+			Why:      "to say why a pod is not scheduled or an image is not pulled",
+			Optional: "the error then says less"}},
+	}
+}
 
-// Role is a Role and its RoleBinding as YAML.
-func Role(n Need, namespace, name, serviceAccount string) string { return "" }
+// applies says that a row is for what somebody needs.
+func (r row) applies(n Need) bool {
+	inPod, pod := n.Mode != Pod, n.Mode != InPod
+	return r.inPod && inPod || r.pod && pod && (!r.unshared || n.Volume != Shared)
+}
+
+// Rules are what that needs, most important first, one rule for each group and resource. A rule is optional if all
+// of it is.
+func Rules(n Need) []Rule {
+	var rules []Rule
+	for _, r := range table() {
+		if r.applies(n) {
+			rules = add(rules, r.Rule)
+		}
+	}
+	return rules
+}
+
+// add joins rules about the same resource.
+func add(rules []Rule, r Rule) []Rule {
+	i := slices.IndexFunc(rules, func(old Rule) bool { return old.Group == r.Group && old.Resource == r.Resource })
+	if i < 0 {
+		return append(rules, r)
+	}
+	joined := &rules[i]
+	joined.Verbs = slices.Sorted(slices.Values(slices.Concat(joined.Verbs, r.Verbs)))
+	joined.Why += "; " + r.Why
+	if r.Optional == "" || joined.Optional == "" {
+		joined.Optional = ""
+	}
+	return rules
+}
+
+// Find returns the row of the table about a request that the API server has forbidden; not ok if gantry makes no such
+// request.
+func Find(verb, group, resource string) (Rule, bool) {
+	for _, r := range table() {
+		if r.Group == group && r.Resource == resource && slices.Contains(r.Verbs, verb) {
+			return r.Rule, true
+		}
+	}
+	return Rule{}, false
+}
+
+// Missing is the YAML to add to the rules of the runner's Role so that a request is allowed, with the reason as a
+// comment.
+func Missing(verb, group, resource string) string {
+	rule, _ := Find(verb, group, resource)
+	rule.Group, rule.Resource, rule.Verbs = group, resource, []string{verb}
+	return rule.yaml()
+}
+
+// yaml is the rule as an item of a Role's rules.
+func (r Rule) yaml() string {
+	var b strings.Builder
+	if r.Why != "" {
+		fmt.Fprintf(&b, "# %s\n", r.Why)
+	}
+	if r.Optional != "" {
+		fmt.Fprintf(&b, "# not necessary: %s\n", r.Optional)
+	}
+	fmt.Fprintf(&b, "- apiGroups: [%q]\n  resources: [%s]\n  verbs: [%s]\n", r.Group, r.Resource, strings.Join(r.Verbs, ", "))
+	return b.String()
+}
+
+// Role is a Role and its RoleBinding as YAML, for the service account of the runner's pod. namespace "" leaves it to
+// whoever applies it.
+func Role(n Need, namespace, name, serviceAccount string) string {
+	var b strings.Builder
+	metadata := fmt.Sprintf("metadata:\n  name: %s\n", name)
+	account := fmt.Sprintf("- kind: ServiceAccount\n  name: %s\n", serviceAccount)
+	if namespace != "" {
+		metadata += fmt.Sprintf("  namespace: %s\n", namespace)
+		account += fmt.Sprintf("  namespace: %s\n", namespace)
+	}
+	fmt.Fprintf(&b, "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n%srules:\n", metadata)
+	for _, r := range Rules(n) {
+		b.WriteString(r.yaml())
+	}
+	fmt.Fprintf(&b, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n%s", metadata)
+	fmt.Fprintf(&b, "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: Role\n  name: %s\nsubjects:\n%s", name, account)
+	return b.String()
+}

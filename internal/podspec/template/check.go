@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/config"
 )
 
@@ -156,7 +155,7 @@ func (f *findings) members(e entry) {
 			f.add(at, "add name: … of a volume", "mounts no volume")
 		case seen[target]:
 			f.add(at+".mountPath", "choose another path", "something is mounted at %s already", target)
-		case ours && covers(agent.MountPoint, target):
+		case ours && covers(AgentFolder, target):
 			f.add(at+".mountPath", "choose another path", "%s is gantry's own", target)
 		}
 		seen[target] = true

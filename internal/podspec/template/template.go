@@ -25,6 +25,8 @@ const (
 	JobName      = "job"
 	ServicesName = "services"
 	prefix       = "$"
+	// AgentFolder is where gantry's agent is in every container that it starts: no template mounts anything there.
+	AgentFolder = "/.gantry"
 	// initOfOfficialHook is the init container of GitHub's hook, which templates for it repeat. Gantry has none.
 	initOfOfficialHook = "fs-init"
 )
