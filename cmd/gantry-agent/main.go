@@ -78,18 +78,33 @@ func runServe(args []string) int {
 	exit, err := agent.NewServer(agent.ServerOptions{
 		Socket:     config.SocketPath(),
 		Listener:   listener,
-		Env:        os.Environ(),
+		Env:        agent.WithoutLabels(os.Environ()),
 		Version:    version,
 		Once:       config.Once,
+		Main:       ownProgram(config),
 		FirstClaim: firstClaim,
 		FirstStep:  firstStep,
 		Lease:      config.LeasePath(),
-		Undone:     config.Furnish("/etc/hosts"),
+		Furnish:    func() []agent.Undone { return config.Furnish("/etc/hosts") },
 	}).Serve(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, agent.ErrStopped):
+		agent.LastWords(err.Error())
+		return 0
+	case err != nil:
 		return report(err)
+	case exit.Error != "":
+		agent.LastWords(exit.Error)
 	}
 	return exit.Code
+}
+
+// ownProgram is where the container's own program prints: the container's log.
+func ownProgram(config agent.ServeConfig) *os.File {
+	if !config.Main {
+		return nil
+	}
+	return os.Stdout
 }
 
 // runPipe is a way to the agent that serves in the same container: pipe [--dir DIR].

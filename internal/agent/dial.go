@@ -78,14 +78,15 @@ func openSocket(base, rel string) (*os.File, *syscall.Stat_t, error) {
 	return socket, sys, nil
 }
 
-// ownFolder refuses a folder that is not ours, or that others can write to.
+// ownFolder refuses a folder that is not ours, or that others can list or write to. They may go through it, to what they
+// know the name of: containers that cannot mount a part of a volume have no other way.
 func ownFolder(dir *os.File) error {
 	st, err := dir.Stat()
 	if err != nil {
 		return fmt.Errorf("checking the agent's folder: %w", err)
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o077 != 0 {
+	if !ok || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o066 != 0 {
 		return fmt.Errorf("%w: the agent's folder %s is not private to this user", ErrRefused, dir.Name())
 	}
 	return nil

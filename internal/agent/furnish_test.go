@@ -14,6 +14,7 @@ func TestACommandLineMeansWhatItWasMadeFrom(t *testing.T) {
 	for _, c := range []agent.ServeConfig{
 		{},
 		{Once: true, Dir: "/__w/_temp/.gantry/0/s"},
+		{Main: true},
 		{Links: []agent.Link{{"/github/home", "/__w/_temp/_github_home"}, {"/a", "/b=c"}},
 			Hosts: []agent.Host{{"redis", "127.0.0.1"}, {"db", "::1"}}},
 	} {
@@ -98,7 +99,7 @@ func TestHostsAreAddedOnce(t *testing.T) {
 
 func TestTheAgentTellsWhatItCouldNotMake(t *testing.T) {
 	undone := []agent.Undone{{What: agent.UndoneLink, Name: "/github/home", Why: "permission denied"}}
-	c, _ := start(t, agent.ServerOptions{Undone: undone})
+	c, _ := start(t, agent.ServerOptions{Furnish: func() []agent.Undone { return undone }})
 	if hello, err := c.Hello(t.Context()); err != nil || !reflect.DeepEqual(hello.Undone, undone) {
 		t.Errorf("%+v, %v", hello, err)
 	}

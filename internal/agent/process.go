@@ -27,8 +27,8 @@ type process struct {
 	output  *os.File
 }
 
-// spawn starts a supervisor that waits for a step.
-func spawn() (*process, error) {
+// spawn starts a supervisor that waits for a step. The step writes to out; nil: to a pipe, which output is the end of.
+func spawn(out *os.File) (*process, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("making a socket pair: %w", err)
@@ -40,16 +40,18 @@ func spawn() (*process, error) {
 		return nil, fmt.Errorf("preparing the control socket: %w", err)
 	}
 	local := os.NewFile(uintptr(pair[0]), "control")
-	r, w, err := os.Pipe()
-	if err != nil {
-		local.Close()
-		return nil, fmt.Errorf("making the output pipe: %w", err)
+	r := (*os.File)(nil)
+	if out == nil {
+		if r, out, err = os.Pipe(); err != nil {
+			local.Close()
+			return nil, fmt.Errorf("making the output pipe: %w", err)
+		}
+		defer out.Close()
+		growPipe(r)
 	}
-	defer w.Close()
-	growPipe(r)
 	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", "supervise"}, &os.ProcAttr{
 		Env:   []string{"GOMAXPROCS=1"},
-		Files: []*os.File{nil, nil, nil, remote, w},
+		Files: []*os.File{nil, nil, nil, remote, out},
 	})
 	if err != nil {
 		local.Close()

@@ -108,15 +108,8 @@ func (r *run) watch(last chan<- supervisorExit) {
 }
 
 func (r *run) exitOf(e supervisorExit) Exit {
-	exit := Exit{Code: e.Code, Error: e.Error, TooLong: e.TooLong, OOM: oomKills() > r.oom0}
-	switch status := syscall.WaitStatus(e.Status); {
-	case e.Code != 0:
-	case status.Signaled():
-		exit.Signal = int(status.Signal())
-		exit.Code = 128 + exit.Signal
-	default:
-		exit.Code = status.ExitStatus()
-	}
+	exit := exitOf(e)
+	exit.OOM = oomKills() > r.oom0
 	return exit
 }
 

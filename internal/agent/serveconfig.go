@@ -15,8 +15,8 @@ import (
 // ServeConfig is the command line of `gantry-agent serve`, the first process of a container. Whoever makes the
 // container writes it with Args, the agent reads it with ParseServe.
 type ServeConfig struct {
-	// Once ends the agent after its first step.
-	Once bool
+	// Once ends the agent after its first step. Main says that the container has a program of its own: see Client.Main.
+	Once, Main bool
 	// Dir is the folder of socket and lease, as the container sees it; "" is MountPoint.
 	Dir string
 	// Listen is an address to listen on beside the socket, with the certificates in the folder TLS (ServerTLS).
@@ -58,6 +58,9 @@ func (c ServeConfig) Args() []string {
 	if c.Once {
 		args = append(args, "--once")
 	}
+	if c.Main {
+		args = append(args, "--main")
+	}
 	if c.Dir != "" {
 		args = append(args, "--dir", c.Dir)
 	}
@@ -79,6 +82,7 @@ func ParseServe(args []string) (ServeConfig, error) {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the error says it
 	flags.BoolVar(&c.Once, "once", false, "")
+	flags.BoolVar(&c.Main, "main", false, "")
 	flags.StringVar(&c.Dir, "dir", "", "")
 	flags.StringVar(&c.Listen, "listen", "", "")
 	flags.StringVar(&c.TLS, "tls", "", "")

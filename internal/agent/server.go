@@ -19,10 +19,13 @@ import (
 
 // Times of the server's upkeep.
 const (
-	socketCheck  = 250 * time.Millisecond // how often a socket that the job deleted is noticed
+	socketCheck  = 100 * time.Millisecond // how often a socket that the job deleted, or a wish to stop, is noticed
 	keepExit     = 5 * time.Minute        // how long an exit record waits for a client
 	requestLimit = 10 * time.Second       // how long a connection may take for its first frame
 )
+
+// ErrStopped: somebody has asked the agent to end the container, with a file StopName.
+var ErrStopped = errors.New("the container was stopped")
 
 // ServerOptions configure a Server.
 type ServerOptions struct {
@@ -40,9 +43,13 @@ type ServerOptions struct {
 	FirstClaim, FirstStep time.Duration
 	// Lease, for Once, is the path of the file that a hook which still wants to start its step holds locked.
 	Lease string
-	// Undone is told to whoever asks who the agent is.
-	Undone []Undone
-	Log    *slog.Logger // nil: discard
+	// Main is where the container's own program prints, which Client.Main starts, and whose end is the server's. nil: the
+	// container has none.
+	Main *os.File
+	// Furnish makes what the container is to have and gives what cannot be made, which is told to whoever asks who the agent
+	// is. Others may undo it: it is called again and again. nil: there is nothing to make.
+	Furnish func() []Undone
+	Log     *slog.Logger // nil: discard
 }
 
 // Server is the first process of a container.
@@ -58,6 +65,9 @@ type Server struct {
 	past  map[string]bool // steps that were forgotten
 	last  Exit            // of the last step that was forgotten
 	once  sync.Once
+
+	main    *program
+	started chan struct{} // closed: main is there
 }
 
 // NewServer makes a server; Serve runs it.
@@ -66,7 +76,7 @@ func NewServer(opts ServerOptions) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{opts: opts, log: log, spare: make(chan *process, 1), done: make(chan struct{}), runs: map[string]*run{}, past: map[string]bool{}}
+	return &Server{opts: opts, log: log, spare: make(chan *process, 1), done: make(chan struct{}), runs: map[string]*run{}, past: map[string]bool{}, started: make(chan struct{})}
 }
 
 // Serve listens until ctx ends, or with Once until the step has. It returns the step's exit record then.
@@ -78,14 +88,21 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
+	s.furnish()
 	go s.refill()
 	go s.accept(ctx, l)
 	if s.opts.Listener != nil {
 		go s.accept(ctx, s.opts.Listener)
 	}
 	unclaimed, idle := s.after(s.opts.FirstClaim), s.after(s.opts.FirstStep)
+	started := s.started
 	for {
 		select {
+		case <-started:
+			started = nil
+		case exit := <-s.mainExit():
+			s.killAll()
+			return exit, nil
 		case <-ctx.Done():
 			s.killAll()
 			return Exit{Code: 143}, nil
@@ -101,6 +118,11 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 				return Exit{Code: 125}, errors.New("the hook that started this container asked for no step")
 			}
 		case <-time.After(socketCheck):
+			if s.stopped() {
+				s.killAll()
+				return Exit{}, ErrStopped
+			}
+			s.furnish()
 			if s.opts.Once && s.idle() && released(s.opts.Lease) {
 				return Exit{Code: 125}, errors.New("the hook that started this container has ended")
 			}
@@ -213,6 +235,13 @@ func (s *Server) dispatch(conn net.Conn, in *bufio.Reader, req *request) {
 			return
 		}
 		s.refuse(conn, refusedUnknown, "no step "+req.ID)
+	case req.Op == opMain && req.Step != nil && len(req.Step.Argv) > 0:
+		start, err := s.runMain(req.Step)
+		if err != nil {
+			s.refuse(conn, refusedProtocol, err.Error())
+			return
+		}
+		writeJSON(conn, frameHello, start) // the client asks again if it does not arrive
 	case req.Op == opEnd:
 		if r := s.find(req.ID); r != nil {
 			r.giveUp()
@@ -241,8 +270,16 @@ func (s *Server) refuse(conn net.Conn, kind, message string) {
 func (s *Server) hello() Hello {
 	return Hello{
 		Protocol: protocol, Version: s.opts.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
-		Alpine: containerIsAlpine(), Undone: s.opts.Undone,
+		Alpine: containerIsAlpine(), Undone: s.furnish(),
 	}
+}
+
+// furnish makes what is missing in the container.
+func (s *Server) furnish() []Undone {
+	if s.opts.Furnish == nil {
+		return nil
+	}
+	return s.opts.Furnish()
 }
 
 func fileIDs(paths []string) []FileID {
@@ -285,8 +322,9 @@ func (s *Server) start(step *Step) *run {
 	return r
 }
 
-// launch gives the run a supervisor. A waiting one may have been killed by a step: then a fresh one.
+// launch gives the run a supervisor, in a container that is as it should be. A waiting one may have been killed by a step: then a fresh one.
 func (s *Server) launch(r *run) {
+	s.furnish()
 	req := startRequest{Argv: r.step.Argv, Env: environ(s.opts.Env, r.step), Dir: r.step.Dir}
 	for range 2 {
 		proc, err := s.take()
@@ -314,7 +352,7 @@ func (s *Server) take() (*process, error) {
 		go s.refill()
 		return p, nil
 	default:
-		return spawn()
+		return spawn(nil)
 	}
 }
 
@@ -323,7 +361,7 @@ func (s *Server) refill() {
 	if s.opts.Once && !s.idle() {
 		return
 	}
-	p, err := spawn()
+	p, err := spawn(nil)
 	if err != nil {
 		s.log.Warn("no spare supervisor", "error", err) // the step that needs one will tell
 		return
@@ -381,6 +419,7 @@ func (s *Server) killAll() {
 	for _, r := range s.runs {
 		r.kill()
 	}
+	s.killMain()
 }
 
 // Reap waits for every child that ends, for ever: supervisors, and as first process of the container whatever

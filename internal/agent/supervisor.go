@@ -35,6 +35,8 @@ type startRequest struct {
 	Argv []string `json:"argv"`
 	Env  []string `json:"env"`
 	Dir  string   `json:"dir"`
+	// Report: the start is to be told, not only the end.
+	Report bool `json:"report,omitempty"`
 }
 
 // supervisorExit is the end of the step's own process, or Error why it could not be started.
@@ -92,6 +94,11 @@ func (s *supervisor) run(req startRequest, in *bufio.Reader) error {
 	syscall.Close(supervisorOutput)
 	if err != nil {
 		return s.send(frameExit, supervisorExit{Code: code, Error: err.Error(), TooLong: errors.Is(err, syscall.E2BIG)})
+	}
+	if req.Report {
+		if err := s.send(frameStarted, nil); err != nil {
+			return err
+		}
 	}
 	go s.obey(in)
 	return s.reap(pid)

@@ -36,6 +36,7 @@ const (
 	framePong    byte = 'j' // server: yes; also the first answer to a start or attach, as the step is known now
 	frameStart   byte = 's' // agent to supervisor: a startRequest
 	frameTaken   byte = 'p' // supervisor to agent: the step is mine; nobody else may start it
+	frameStarted byte = 'r' // supervisor to agent, if asked: it runs
 )
 
 // maxFrame bounds a payload: a request carries a step's environment, which the kernel bounds lower.
@@ -64,6 +65,7 @@ const (
 	opHello  = "hello"  // who are you
 	opStart  = "start"  // run a step; with the ID of a known step like attach
 	opAttach = "attach" // go on with a step
+	opMain   = "main"   // start the container's own program
 	opFiles  = "files"  // what lies at these paths of the container
 	opEnd    = "end"    // nobody will come back for a step
 )
