@@ -68,6 +68,7 @@ type KubernetesNode struct {
 	Private  RegistryServer // the same images, with a password
 	Share    string         // a directory that pods may have under the same path, by hostPath
 	Dir      string         // the node's own; see package kubenode
+	Shared   bool           // others use it at the same time: its daemons are left alone
 }
 
 func encode(name string, fact any) (string, error) {

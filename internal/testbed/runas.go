@@ -32,30 +32,56 @@ func RunAs(t *testing.T, e *Engine, extra ...string) bool {
 		return false
 	}
 	dir := userDir(t, e)
-	ctx, cancel := childContext(t)
-	defer cancel()
-	child := e.Program(ctx, filepath.Join(dir, "suite.test"), childArgs(t.Name(), deadline(t))...)
-	child.Dir = dir
-	child.Env = append(child.Env, "TMPDIR="+dir, "CI="+os.Getenv("CI"))
-	child.Env = append(child.Env, inherited()...)
-	child.Env = append(child.Env, extra...)
-	report(t, e, child)
+	Rerun(t, fmt.Sprintf("as user %d", e.UID), dir, func(ctx context.Context, args ...string) *exec.Cmd {
+		if err := chownAll(dir, e); err != nil {
+			t.Fatalf("giving the tests to the user: %v", err)
+		}
+		child := e.Program(ctx, filepath.Join(dir, SuiteFile), args...)
+		child.Dir = dir
+		child.Env = append(child.Env, "TMPDIR="+dir, "CI="+os.Getenv("CI"))
+		child.Env = append(child.Env, Inherited()...)
+		child.Env = append(child.Env, extra...)
+		return child
+	})
 	return true
 }
 
-func report(t *testing.T, e *Engine, child *exec.Cmd) {
+// SuiteFile is the name of the test binary's copy.
+const SuiteFile = "suite.test"
+
+// Rerun runs the test that calls it once more, in another process: a copy of the test binary, named SuiteFile, and of
+// the package's testdata is put into dir, and command makes the process that runs it there with the given arguments.
+// The child's failure fails t, with the child's output; its skip skips t. Who begins the message.
+func Rerun(t *testing.T, who, dir string, command func(ctx context.Context, args ...string) *exec.Cmd) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatalf("finding the test binary: %v", err)
+	}
+	if err := copyFile(filepath.Join(dir, SuiteFile), self); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS("testdata")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("copying testdata: %v", err)
+	}
+	ctx, cancel := childContext(t)
+	defer cancel()
+	report(t, who, command(ctx, childArgs(t.Name(), deadline(t))...))
+}
+
+func report(t *testing.T, who string, child *exec.Cmd) {
 	t.Helper()
 	out, err := child.CombinedOutput()
 	text := string(out)
 	switch {
 	case err != nil:
-		t.Errorf("as user %d: %v\n%s", e.UID, err, text)
+		t.Errorf("%s: %v\n%s", who, err, text)
 	case strings.Contains(text, "testing: warning: no tests to run"):
-		t.Errorf("as user %d: the test was not found\n%s", e.UID, text)
+		t.Errorf("%s: the test was not found\n%s", who, text)
 	case strings.Contains(text, "--- SKIP: "+t.Name()+" ("):
-		t.Skipf("as user %d:\n%s", e.UID, text)
+		t.Skipf("%s:\n%s", who, text)
 	default:
-		t.Logf("as user %d:\n%s", e.UID, text)
+		t.Logf("%s:\n%s", who, text)
 	}
 }
 
@@ -102,8 +128,8 @@ func flagText(name string) string {
 	return ""
 }
 
-// inherited are the testbed's facts in this process' environment.
-func inherited() []string {
+// Inherited are the testbed's facts in this process' environment, for that of a child.
+func Inherited() []string {
 	var facts []string
 	for _, name := range []string{EnvDocker, EnvPodman, EnvRootless, EnvRegistry, EnvKubernetes} {
 		if value, ok := os.LookupEnv(name); ok {
@@ -113,8 +139,7 @@ func inherited() []string {
 	return facts
 }
 
-// userDir makes a directory of the engine's user with the test binary and the package's testdata in it. It goes
-// when the test ends.
+// userDir makes a directory for tests of the engine's user. It goes when the test ends.
 func userDir(t *testing.T, e *Engine) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(e.Home, "suite-")
@@ -126,19 +151,6 @@ func userDir(t *testing.T, e *Engine) string {
 			t.Errorf("deleting the directory of the user's tests: %v", err)
 		}
 	})
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatalf("finding the test binary: %v", err)
-	}
-	if err := copyFile(filepath.Join(dir, "suite.test"), self); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS("testdata")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("copying testdata: %v", err)
-	}
-	if err := chownAll(dir, e); err != nil {
-		t.Fatalf("giving the tests to the user: %v", err)
-	}
 	return dir
 }
 

@@ -31,6 +31,13 @@ func Registry(t testing.TB) *RegistryServer {
 	return need[RegistryServer](t, EnvRegistry, "registry")
 }
 
+// Kubernetes is the testbed's cluster; package kubetest works with it. Without one the test is skipped, or failed when
+// CI=true.
+func Kubernetes(t testing.TB) *KubernetesNode {
+	t.Helper()
+	return need[KubernetesNode](t, EnvKubernetes, "kubernetes")
+}
+
 // Engines lists the engines of the testbed: all three when CI=true, at the desk those that are running; with none
 // the test is skipped.
 func Engines(t testing.TB) []*Engine {

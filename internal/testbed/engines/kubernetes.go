@@ -74,6 +74,7 @@ func (b *Bed) kubernetesFacts(node *kubenode.Node) (*testbed.KubernetesNode, err
 		Private:    testbed.RegistryServer{Addr: kubenode.Address + privatePort, User: "gantry", Password: rand.Text()},
 		Share:      filepath.Join(b.Dir, "share"),
 		Dir:        node.Dir,
+		Shared:     b.state.Keep,
 	}
 	for _, server := range []*testbed.RegistryServer{&facts.Registry, &facts.Private} {
 		server.Image = server.Addr + "/" + testbed.Busybox

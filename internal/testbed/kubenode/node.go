@@ -47,6 +47,16 @@ func (n *Node) Audit() string { return n.path("audit.log") }
 // Runtime is where runc finds the containers of pods.
 func (n *Node) Runtime() string { return n.path("runc", "k8s.io") }
 
+// Bundle is the directory in which a container's config.json lies.
+func (n *Node) Bundle(container string) string {
+	return n.path("containerd", "state", "io.containerd.runtime.v2.task", "k8s.io", container)
+}
+
+// EmptyDir is where a pod's volume of that kind lies.
+func (n *Node) EmptyDir(podUID, volume string) string {
+	return n.path("kubelet", "pods", podUID, "volumes", "kubernetes.io~empty-dir", volume)
+}
+
 // Network makes the network in which the node will be: what pods shall reach may listen at Address from then on.
 func (n *Node) Network(ctx context.Context) error {
 	if err := os.MkdirAll(n.Daemons(), 0o700); err != nil {
