@@ -197,6 +197,22 @@ func TestThePrepareJobResponseArrives(t *testing.T) {
 	}
 }
 
+func TestVariablesAreSentInTheirOrder(t *testing.T) {
+	client, _ := newClient(t, "exit 0\n")
+	var sent string
+	client.Sent = func(stdin []byte) { sent = string(stdin) }
+	args := &hook.ScriptStepArgs{
+		EnvironmentVariables: map[string]string{"B": "<2>", "A": "1", "D": "ü", "C": ""},
+		EnvironmentOrder:     []string{"D", "NONE", "B", "D"},
+	}
+	if _, err := client.Call(t.Context(), hook.RunScriptStep, args, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"environmentVariables":{"D":"ü","B":"<2>","A":"1","C":""}`; !strings.Contains(sent, want) {
+		t.Errorf("no %s in %s", want, sent)
+	}
+}
+
 func TestAFailedStepKeepsTheState(t *testing.T) {
 	client, _ := serveClient(t, "fail")
 	result, err := client.Call(t.Context(), hook.RunContainerStep, hook.Container{Image: "a"}, json.RawMessage(`{"a":1}`))

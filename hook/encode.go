@@ -1,14 +1,16 @@
 package hook
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // encodeInput writes an input in the form of the runner's serializer (HookInput.cs): one line, members in the order
 // of the runner's classes, all of them present, null for what is not set, arrays and objects never null, and only
-// control characters, quotes and backslashes escaped. Names of objects come in alphabetical order, which the
-// runner's do not.
+// control characters, quotes and backslashes escaped.
 //
 // args may be the types of this package or pointers to them, nil for {}, or anything else that encodes to JSON.
 func encodeInput(command Command, responseFile string, args any, state json.RawMessage) ([]byte, error) {
@@ -46,17 +48,17 @@ func sentArgs(args any) any {
 }
 
 type sentContainer struct {
-	Image                *string           `json:"image"`
-	Dockerfile           *string           `json:"dockerfile"`
-	EntryPointArgs       []string          `json:"entryPointArgs"`
-	EntryPoint           *string           `json:"entryPoint"`
-	WorkingDirectory     *string           `json:"workingDirectory"`
-	CreateOptions        *string           `json:"createOptions"`
-	Registry             *Registry         `json:"registry"`
-	EnvironmentVariables map[string]string `json:"environmentVariables"`
-	PortMappings         []string          `json:"portMappings"`
-	SystemMountVolumes   []sentMount       `json:"systemMountVolumes"`
-	UserMountVolumes     []sentMount       `json:"userMountVolumes"`
+	Image                *string       `json:"image"`
+	Dockerfile           *string       `json:"dockerfile"`
+	EntryPointArgs       []string      `json:"entryPointArgs"`
+	EntryPoint           *string       `json:"entryPoint"`
+	WorkingDirectory     *string       `json:"workingDirectory"`
+	CreateOptions        *string       `json:"createOptions"`
+	Registry             *Registry     `json:"registry"`
+	EnvironmentVariables sentVariables `json:"environmentVariables"`
+	PortMappings         []string      `json:"portMappings"`
+	SystemMountVolumes   []sentMount   `json:"systemMountVolumes"`
+	UserMountVolumes     []sentMount   `json:"userMountVolumes"`
 }
 
 type sentMount struct {
@@ -81,11 +83,22 @@ func sentPrepareJob(args *PrepareJobArgs) any {
 	return sent
 }
 
-func sentScriptStep(args ScriptStepArgs) ScriptStepArgs {
-	args.EntryPointArgs = notNil(args.EntryPointArgs)
-	args.EnvironmentVariables = notNilMap(args.EnvironmentVariables)
-	args.PrependPath = notNil(args.PrependPath)
-	return args
+type sentScript struct {
+	EntryPointArgs       []string      `json:"entryPointArgs"`
+	EntryPoint           string        `json:"entryPoint"`
+	EnvironmentVariables sentVariables `json:"environmentVariables"`
+	PrependPath          []string      `json:"prependPath"`
+	WorkingDirectory     string        `json:"workingDirectory"`
+}
+
+func sentScriptStep(args ScriptStepArgs) sentScript {
+	return sentScript{
+		EntryPointArgs:       notNil(args.EntryPointArgs),
+		EntryPoint:           args.EntryPoint,
+		EnvironmentVariables: sentVariables{args.EnvironmentVariables, args.EnvironmentOrder},
+		PrependPath:          notNil(args.PrependPath),
+		WorkingDirectory:     args.WorkingDirectory,
+	}
 }
 
 func newSentContainer(c *Container) sentContainer {
@@ -97,7 +110,7 @@ func newSentContainer(c *Container) sentContainer {
 		WorkingDirectory:     orNull(c.WorkingDirectory),
 		CreateOptions:        orNull(c.CreateOptions),
 		Registry:             c.Registry,
-		EnvironmentVariables: notNilMap(c.EnvironmentVariables),
+		EnvironmentVariables: sentVariables{c.EnvironmentVariables, c.EnvironmentOrder},
 		PortMappings:         notNil(c.PortMappings),
 		SystemMountVolumes:   sentMounts(c.SystemMountVolumes),
 		UserMountVolumes:     sentMounts(c.UserMountVolumes),
@@ -127,9 +140,30 @@ func notNil(texts []string) []string {
 	return texts
 }
 
-func notNilMap(texts map[string]string) map[string]string {
-	if texts == nil {
-		return map[string]string{}
+// sentVariables is an object whose members come in an order.
+type sentVariables struct {
+	values map[string]string
+	order  []string
+}
+
+// MarshalJSON writes the members that order names, then the others by their names.
+func (v sentVariables) MarshalJSON() ([]byte, error) {
+	text := []byte{'{'}
+	done := map[string]bool{}
+	for _, name := range slices.Concat(v.order, slices.Sorted(maps.Keys(v.values))) {
+		value, ok := v.values[name]
+		if !ok || done[name] {
+			continue
+		}
+		done[name] = true
+		member, err := marshalLine(map[string]string{name: value})
+		if err != nil {
+			return nil, err
+		}
+		if len(text) > 1 {
+			text = append(text, ',')
+		}
+		text = append(text, bytes.TrimSuffix(member[1:], []byte("}\n"))...)
 	}
-	return texts
+	return append(text, '}'), nil
 }

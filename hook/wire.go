@@ -60,6 +60,9 @@ type Container struct {
 	// Registry is nil without credentials, and always for container steps.
 	Registry             *Registry         `json:"registry"`
 	EnvironmentVariables map[string]string `json:"environmentVariables"`
+	// EnvironmentOrder is the order in which Client sends the variables; those that it does not name come last, by
+	// their names. The runner's order is that in which it has found them, and means nothing.
+	EnvironmentOrder []string `json:"-"`
 	// PortMappings are raw entries of `ports:`, like "8080:80/tcp" or "6379".
 	PortMappings       []string      `json:"portMappings"`
 	SystemMountVolumes []MountVolume `json:"systemMountVolumes"`
@@ -93,6 +96,8 @@ type ScriptStepArgs struct {
 	EntryPoint     string   `json:"entryPoint"`
 	// EnvironmentVariables have container paths already.
 	EnvironmentVariables map[string]string `json:"environmentVariables"`
+	// EnvironmentOrder is as that of Container.
+	EnvironmentOrder []string `json:"-"`
 	// PrependPath holds $GITHUB_PATH entries, latest first.
 	PrependPath      []string `json:"prependPath"`
 	WorkingDirectory string   `json:"workingDirectory"`

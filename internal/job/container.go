@@ -88,6 +88,7 @@ func (x *execution) jobContainer(e evaluator, c *workflow.Container) (*hook.Cont
 	}
 	h.WorkingDirectory = x.dirs.JobContainer(nil).Translate(x.dirs.Workspace)
 	h.EnvironmentVariables["HOME"] = "/github/home"
+	h.EnvironmentOrder = append(h.EnvironmentOrder, "HOME")
 	h.SystemMountVolumes = x.dirs.JobMounts()
 	return h, nil
 }
@@ -129,10 +130,12 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 	if err != nil {
 		return nil, err
 	}
-	h.EnvironmentVariables = x.proxies()
-	for _, p := range env {
-		h.EnvironmentVariables[p.name] = p.value
+	for _, p := range x.proxies() {
+		if !slices.ContainsFunc(env, func(own pair) bool { return own.name == p.name }) {
+			env = append(env, p)
+		}
 	}
+	h.EnvironmentVariables, h.EnvironmentOrder = environment(env)
 	ports, err := e.texts(c.Ports)
 	if err != nil {
 		return nil, err
@@ -145,9 +148,20 @@ func (x *execution) common(e evaluator, c *workflow.Container) (*hook.Container,
 	return h, nil
 }
 
+// environment is the environment of a container in the runner's order. The first one of a name has the place, the last
+// one the value.
+func environment(pairs []pair) (values map[string]string, order []string) {
+	values = map[string]string{}
+	for _, p := range pairs {
+		values[p.name] = p.value
+		order = append(order, p.name)
+	}
+	return values, order
+}
+
 // proxies are the variables about proxies that every container gets, from those of the runner (RunnerWebProxy.cs).
-func (x *execution) proxies() map[string]string {
-	env := map[string]string{}
+func (x *execution) proxies() []pair {
+	var env []pair
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
 		address := process.Lookup(x.opts.Environ, name)
 		if address == "" {
@@ -160,7 +174,7 @@ func (x *execution) proxies() map[string]string {
 			password, _ := u.User.Password()
 			x.masks.Add(password)
 		}
-		env[name], env[strings.ToUpper(name)] = address, address
+		env = append(env, pair{strings.ToUpper(name), address}, pair{name, address})
 	}
 	return env
 }

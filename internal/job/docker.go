@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/job/wording"
@@ -15,8 +16,7 @@ import (
 func (x *execution) runDocker(ctx context.Context, s stage, inputs []pair) error {
 	a := x.use.action.Docker
 	args := &hook.Container{
-		Image: x.image(a.Image), WorkingDirectory: "/github/workspace", EnvironmentVariables: x.proxies(),
-		SystemMountVolumes: x.dirs.ActionMounts(),
+		Image: x.image(a.Image), WorkingDirectory: "/github/workspace", SystemMountVolumes: x.dirs.ActionMounts(),
 	}
 	if a.Dockerfile != "" {
 		args.Dockerfile = filepath.Join(x.use.dir, a.Dockerfile)
@@ -35,9 +35,10 @@ func (x *execution) runDocker(ctx context.Context, s stage, inputs []pair) error
 		return err
 	}
 	mapping := x.dirs.ActionContainer()
-	for _, p := range env {
-		args.EnvironmentVariables[p.name] = mapping.Translate(p.value)
+	for i := range env {
+		env[i].value = mapping.Translate(env[i].value)
 	}
+	args.EnvironmentVariables, args.EnvironmentOrder = environment(slices.Concat(x.proxies(), env))
 	_, err = x.call(ctx, hook.RunContainerStep, args)
 	return err
 }
@@ -81,15 +82,12 @@ func (x *execution) containerEnv(inputs []pair) ([]pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := x.variables(inputVariables(inputs))
-	have := map[string]bool{}
-	for _, p := range all {
-		have[p.name] = true
-	}
+	more := inputVariables(inputs)
 	for _, p := range own {
-		if !have[p.name] {
-			all = append(all, p)
+		_, given := x.lookupEnv(p.name)
+		if !given && !slices.ContainsFunc(more, func(m pair) bool { return m.name == p.name }) {
+			more = append(more, p)
 		}
 	}
-	return set(all, "HOME", x.dirs.Home()), nil
+	return x.variables(append(more, pair{"HOME", x.dirs.Home()})), nil
 }

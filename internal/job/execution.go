@@ -259,7 +259,7 @@ const exported = " action action_path action_ref action_repository actor actor_i
 	"repository_owner repository_owner_id retention_days run_attempt run_id run_number server_url sha state " +
 	"step_summary triggering_actor workflow workflow_ref workflow_sha workspace "
 
-// contextVariables are GITHUB_* and RUNNER_* with paths of the host.
+// contextVariables are GITHUB_* by their names, and RUNNER_*, with paths of the host.
 func (x *execution) contextVariables() []pair {
 	var all []pair
 	for _, p := range x.githubMembers() {
@@ -267,6 +267,7 @@ func (x *execution) contextVariables() []pair {
 			all = append(all, pair{"GITHUB_" + strings.ToUpper(p.name), p.value})
 		}
 	}
+	slices.SortFunc(all, func(a, b pair) int { return strings.Compare(a.name, b.name) })
 	for _, p := range x.host {
 		all = append(all, pair{"RUNNER_" + strings.ToUpper(p.name), p.value})
 	}

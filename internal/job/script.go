@@ -140,12 +140,13 @@ func firstLine(text string) string {
 // inContainer runs a program in the job container, through the hook.
 func (x *execution) inContainer(ctx context.Context, program, line, directory string, env []pair) error {
 	args := &hook.ScriptStepArgs{
-		EntryPoint: program, EntryPointArgs: wording.ScriptArgs(line), EnvironmentVariables: map[string]string{},
+		EntryPoint: program, EntryPointArgs: wording.ScriptArgs(line),
 		PrependPath: x.state.prepend(), WorkingDirectory: x.resolve(directory),
 	}
-	for _, p := range env {
-		args.EnvironmentVariables[p.name] = x.container.mapping.Translate(p.value)
+	for i := range env {
+		env[i].value = x.container.mapping.Translate(env[i].value)
 	}
+	args.EnvironmentVariables, args.EnvironmentOrder = environment(env)
 	_, err := x.call(ctx, hook.RunScriptStep, args)
 	return err
 }
