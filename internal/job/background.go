@@ -14,8 +14,8 @@ import (
 const (
 	// backgroundSlots is how many steps run in the background at the same time.
 	backgroundSlots = 10
-	// cancelGrace is how long a cancelled step in the background is waited for; then it is left alone.
-	cancelGrace = 7500 * time.Millisecond
+	// backgroundGrace is how long a cancelled step in the background is waited for; then it is left alone.
+	backgroundGrace = 7500 * time.Millisecond
 )
 
 // background runs steps beside others (BackgroundStepCoordinator.cs). All of it is used by the goroutine that goes
@@ -34,7 +34,7 @@ type backgroundStep struct {
 	done    chan struct{}
 	verdict verdict
 	flushed bool
-	wanted  bool // a step has cancelled it, so that its end is no failure
+	wanted  bool // a step has cancelled it
 }
 
 func newBackground(r *runner) *background {
@@ -62,7 +62,7 @@ func (b *background) take(ctx, job context.Context, t *task) bool {
 // start evaluates the condition at once, and runs the step as soon as there is a slot.
 func (b *background) start(ctx, job context.Context, t *task) *backgroundStep {
 	x, began, err := b.runner.begin(t)
-	x.deferred = &deferred{}
+	x.deferred, x.beside = &deferred{}, true
 	v, run := x.decide(t.condition, err)
 	own, cancel := context.WithCancelCause(ctx)
 	s := &backgroundStep{id: t.step.ContextName, x: x, cancel: cancel, done: make(chan struct{}), verdict: v}
@@ -112,22 +112,25 @@ func (b *background) control(ctx context.Context, x *execution) error {
 		chosen := b.find([]workflow.Need{x.step.Cancel.Step})
 		x.log.line("Cancelling background step(s): " + describe(chosen))
 		for _, s := range chosen {
-			_, over := s.ended()
-			s.wanted = !over
+			s.wanted = true
 		}
 		b.stop(chosen, errJobCancelled)
 		b.flush(chosen)
 		report(x, "Finished cancelling background step(s).", chosen)
 		return nil
 	}
-	chosen := b.find(x.step.Wait.For)
+	chosen, which := b.find(x.step.Wait.For), ""
 	if x.step.Wait.All {
-		chosen = b.open()
+		chosen, which = b.open(), "all "
 	}
-	x.log.line("Waiting for background step(s) to complete: " + describe(chosen))
+	if x.step.Wait.All && len(chosen) == 0 {
+		x.log.line("No background steps remaining to wait for.")
+	} else {
+		x.log.line("Waiting for " + which + "background step(s) to complete: " + describe(chosen))
+	}
 	b.wait(ctx, chosen)
 	result := b.flush(chosen)
-	report(x, "Finished waiting for background step(s).", chosen)
+	report(x, "Finished waiting for "+which+"background step(s).", chosen)
 	if result != jobevent.Success {
 		return errFailed
 	}
@@ -166,7 +169,7 @@ func (b *background) stop(chosen []*backgroundStep, cause error) {
 	for _, s := range chosen {
 		s.cancel(cause)
 	}
-	limit := time.After(cancelGrace)
+	limit := time.After(orTime(b.runner.opts.BackgroundGrace, backgroundGrace))
 	for _, s := range chosen {
 		select {
 		case <-s.done:
@@ -196,8 +199,8 @@ func (b *background) flush(chosen []*backgroundStep) jobevent.Result {
 			s.x.publish(v)
 			s.x.publishDeferred()
 		}
-		if s.wanted {
-			continue // a cancelled call of a hook is a failure to the runner, but one that was asked for
+		if s.wanted && v.conclusion == jobevent.Cancelled {
+			continue // as asked for. A cancelled call of a hook is a failure to the runner, though, and counts.
 		}
 		result = worse(result, v.conclusion)
 	}
@@ -241,7 +244,21 @@ func report(x *execution, summary string, chosen []*backgroundStep) {
 	x.log.line(summary)
 	for _, s := range chosen {
 		v, _ := s.ended()
-		x.log.line(fmt.Sprintf("  %s: %s", s.x.name, v.conclusion))
+		x.log.line(fmt.Sprintf("  %s: %s", s.x.name, taskResults()[v.conclusion]))
+	}
+}
+
+// taskResults are the runner's own words for results (TaskResult.cs).
+func taskResults() map[jobevent.Result]string {
+	return map[jobevent.Result]string{
+		jobevent.Success: "Succeeded", jobevent.Failure: "Failed", jobevent.Cancelled: "Canceled", jobevent.Skipped: "Skipped",
+	}
+}
+
+// settle waits for steps that were left alone, whose processes have been ended by now: none goes on behind the job's end.
+func (b *background) settle() {
+	for _, s := range b.steps {
+		<-s.done
 	}
 }
 

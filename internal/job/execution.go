@@ -44,6 +44,7 @@ type execution struct {
 	github     map[string]string
 	outputs    []pair
 	badCommand bool
+	beside     bool // the step itself runs in the background, and not only one around it
 	// deferred is set for a step in the background: what it has set is seen by others when it has been waited for.
 	deferred *deferred
 }

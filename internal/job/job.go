@@ -57,6 +57,9 @@ type Options struct {
 	// CancelBudget is the time from a cancel to the end of all steps that go on in spite of it; 0 means the runner's
 	// 285 s. CleanupBudget is the time for cleanup_job; 0 means 5 minutes.
 	CancelBudget, CleanupBudget time.Duration
+	// BackgroundGrace is how long a cancelled step in the background is waited for; 0 means the runner's 7.5 s. It then
+	// goes on beside the steps behind it, until it is ended with the job.
+	BackgroundGrace time.Duration
 }
 
 // Recorder keeps hook calls. Begin is called before each call, by several goroutines at once if steps run in the

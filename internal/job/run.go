@@ -35,6 +35,7 @@ func (r *runner) run(ctx context.Context) Outcome {
 		outcome.Outputs, err = x.complete(kept != nil)
 		return err
 	}})
+	r.background.settle()
 	outcome.Result = r.state.result()
 	return outcome
 }
@@ -49,13 +50,12 @@ func (r *runner) steps(ctx context.Context, p plan) *Kept {
 	}
 	all, stopAll := r.budget(ctx, job)
 	defer stopAll()
-	background := newBackground(r)
 	for _, t := range p.tasks {
-		if !background.take(all, job, t) {
+		if !r.background.take(all, job, t) {
 			r.perform(all, job, t)
 		}
 	}
-	background.drain(job)
+	r.background.drain(job)
 	var kept *Kept
 	for t := r.state.popPost(); t != nil; t = r.state.popPost() {
 		if t.own && r.opts.Keep && r.state.result() == jobevent.Failure {

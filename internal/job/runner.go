@@ -32,11 +32,13 @@ type runner struct {
 	host     []pair // RUNNER_*
 	fetcher  *fetch.Fetcher
 
-	hooks   *hooks
-	state   *state
-	main    *frame
-	nodes   sync.Map     // versions of node that lie in externals
-	numbers atomic.Int64 // of steps
+	hooks *hooks
+	state *state
+	main  *frame
+	// background has the steps that run beside others.
+	background *background
+	nodes      sync.Map     // versions of node that lie in externals
+	numbers    atomic.Int64 // of steps
 
 	defaults  workflow.Defaults // evaluated
 	container *container        // the job container; nil: steps run on the host
@@ -73,6 +75,7 @@ func newRunner(opts Options, j Job) (*runner, error) {
 		Mirror: opts.ActionsDir, ServerURL: opts.ServerURL, Into: r.dirs.Actions, Env: opts.Environ,
 	}
 	r.hooks = newHooks(opts, r.dirs, j.Key, r.masks.Mask)
+	r.background = newBackground(r)
 	r.main = &frame{steps: newSteps(), inputs: j.Inputs, file: j.Workflow.File}
 	return r, nil
 }

@@ -108,43 +108,6 @@ func TestConditionsThatCannotBeEvaluatedFailTheStep(t *testing.T) {
 	}
 }
 
-func TestStepsInTheBackground(t *testing.T) {
-	b := newBench(t, `
-		on: push
-		jobs:
-		  build:
-		    runs-on: self-hosted
-		    steps:
-		      - {name: slow, id: slow, background: true, run: 'while [ ! -e go ]; do sleep 0.02; done; echo "x=1" >> "$GITHUB_OUTPUT"; echo "E=2" >> "$GITHUB_ENV"'}
-		      - {name: meanwhile, run: 'echo "[${{ steps.slow.outputs.x }}$E]"; touch go'}
-		      - {wait: [slow]}
-		      - {name: after, run: 'echo "[${{ steps.slow.outputs.x }}$E]"'}
-		      - {name: endless, id: endless, background: true, run: sleep 60}
-		      - {cancel: endless}
-		      - parallel: [{name: one, run: 'while [ ! -e two ]; do sleep 0.02; done; touch one'}, {name: two, run: 'touch two; while [ ! -e one ]; do sleep 0.02; done'}]
-		      - {name: fails, id: fails, background: true, run: exit 1}
-		      - wait-all:
-		      - {name: last, run: echo no}
-	`)
-	b.run(jobevent.Failure)
-	b.has("[]", "[12]")
-	results := strings.Join(b.results(), "\n")
-	for _, want := range []string{"slow: success", "endless: cancelled", "one: success", "two: success", "fails: failure", "last: skipped"} {
-		if !strings.Contains(results, want) {
-			t.Errorf("no %q in\n%s", want, results)
-		}
-	}
-}
-
-func TestAForgottenBackgroundStepIsWaitedForAndCounts(t *testing.T) {
-	b := newBench(t, `
-		on: push
-		jobs: {build: {runs-on: self-hosted, steps: [{background: true, id: late, name: late, run: sleep 0.2; exit 1}, {name: main, run: "true"}]}}
-	`)
-	b.run(jobevent.Failure)
-	b.ends("main: success", "late: failure")
-}
-
 func TestHashFiles(t *testing.T) {
 	b := newBench(t, `
 		on: push

@@ -98,6 +98,9 @@ func runScript(input *hook.Input) int {
 	if cmd.Run() != nil {
 		return max(cmd.ProcessState.ExitCode(), 1)
 	}
+	if answer := args.EnvironmentVariables["ANSWER"]; answer != "" {
+		os.WriteFile(input.ResponseFile, []byte(answer), 0o644)
+	}
 	return 0
 }
 

@@ -158,7 +158,11 @@ func (x *execution) judge(ctx context.Context, err error, minutes float64) jobev
 		x.log.error(err.Error())
 		return jobevent.Failure
 	case errors.Is(context.Cause(ctx), errStepTimeout):
-		x.log.error(fmt.Sprintf("The action '%s' has timed out after %v minutes.", x.name, minutes))
+		what := "action"
+		if x.beside {
+			what = "background step"
+		}
+		x.log.error(fmt.Sprintf("The %s '%s' has timed out after %v minutes.", what, x.name, minutes))
 		return jobevent.Failure
 	}
 	x.log.error("The operation was canceled.")
