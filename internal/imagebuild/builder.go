@@ -17,7 +17,7 @@ import (
 
 // Config says with what images are built, and where they go.
 type Config struct {
-	// Tool is "buildkit", "buildah" or "auto": BuildKit if its address is known, else buildah.
+	// Tool is "buildctl" for BuildKit, "buildah", or "": BuildKit if its address is known, else buildah.
 	Tool string
 	// Path is the absolute path of buildctl or buildah; "": it is looked for in the system's usual directories.
 	Path string

@@ -57,7 +57,7 @@ func TestNodesMayCallTheRegistryByAnotherName(t *testing.T) {
 }
 
 func TestSecretsAreInOnePrivateFileForAsLongAsTheBuild(t *testing.T) {
-	for _, tool := range []string{"buildah", "buildkit"} {
+	for _, tool := range []string{"buildah", "buildctl"} {
 		t.Run(tool, func(t *testing.T) {
 			s := newScene(t)
 			host, _, _ := strings.Cut(s.Config.Registry, "/")

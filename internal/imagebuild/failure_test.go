@@ -119,7 +119,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 		"nothing to build with": {func(s *scene) { s.Search = []string{s.dir + "/none"}; s.Config.Tool = "buildah"; s.hide() }, verdict.Configuration,
 			[]string{"apt-get install buildah", "kubernetes.build.address"}},
 		"no buildctl":    {func(s *scene) { s.Config.Address = "tcp://127.0.0.1:1"; s.hide() }, verdict.Configuration, []string{"buildctl", "moby/buildkit"}},
-		"no address":     {func(s *scene) { s.Config.Tool = "buildkit" }, verdict.Configuration, []string{"kubernetes.build.address", "BUILDKIT_HOST"}},
+		"no address":     {func(s *scene) { s.Config.Tool = "buildctl" }, verdict.Configuration, []string{"kubernetes.build.address", "BUILDKIT_HOST"}},
 		"wrong path":     {func(s *scene) { s.Config.Path = "/nowhere/buildah" }, verdict.Configuration, []string{"kubernetes.build.path", "/nowhere/buildah"}},
 		"no credentials": {func(s *scene) { s.Config.Credentials = "/nowhere/config.json" }, verdict.Configuration, []string{"kubernetes.build.credentials"}},
 		"no json":        {func(s *scene) { s.write("secret/config.json", "password") }, verdict.Configuration, []string{"kubernetes.build.credentials"}},
@@ -154,12 +154,11 @@ func TestAFullDiskIsTold(t *testing.T) {
 
 func TestBuildKitIsChosenByItsAddress(t *testing.T) {
 	for _, c := range []struct{ tool, address, env, want string }{
-		{"auto", "", "", "buildah"},
 		{"", "", "", "buildah"},
-		{"auto", "tcp://x:1", "", "buildctl"},
-		{"auto", "", "BUILDKIT_HOST=tcp://x:1", "buildctl"},
+		{"", "tcp://x:1", "", "buildctl"},
+		{"", "", "BUILDKIT_HOST=tcp://x:1", "buildctl"},
 		{"buildah", "tcp://x:1", "", "buildah"},
-		{"buildkit", "tcp://x:1", "", "buildctl"},
+		{"buildctl", "tcp://x:1", "", "buildctl"},
 	} {
 		dir := t.TempDir()
 		for _, program := range []string{"buildah", "buildctl"} {

@@ -123,7 +123,7 @@ func newScene(t *testing.T) *scene {
 	host := strings.TrimPrefix(server.URL, "http://")
 	s.Search = []string{s.dir}
 	s.Config = Config{
-		Tool: "auto", Registry: host + "/ci", Credentials: s.write("secret/config.json", configJSON(host, account, s.password)),
+		Registry: host + "/ci", Credentials: s.write("secret/config.json", configJSON(host, account, s.password)),
 		Env:   []string{"HOME=" + s.write("home/.keep", "")[:len(s.dir)+5], "JOBSECRET=" + s.password},
 		Dir:   filepath.Join(s.dir, "builds"),
 		Guard: []string{testBinary(t), "guard"},

@@ -34,13 +34,10 @@ type plan struct {
 	accounts string // the text of a config.json
 }
 
-// Tools are the values of Config.Tool.
-func Tools() []string { return []string{"auto", "buildkit", "buildah"} }
-
 // tool chooses the builder and finds its program.
 func (b *Builder) tool() (tool, string, error) {
 	chosen := buildah()
-	if b.cfg.Tool == "buildkit" || b.cfg.Tool != "buildah" && b.cfg.Address != "" {
+	if b.cfg.Tool == "buildctl" || b.cfg.Tool == "" && b.cfg.Address != "" {
 		chosen = buildkit()
 	}
 	if chosen.program == "buildctl" && b.cfg.Address == "" {
