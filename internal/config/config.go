@@ -6,7 +6,8 @@ import "time"
 
 // Config is the whole configuration. Every key of gantry.yaml has an environment variable: GANTRY_ and the key's
 // path in capitals with underscores (timeouts.pull is GANTRY_TIMEOUTS_PULL). Lists in variables are separated by
-// commas, maps are key=value pairs separated by commas; both may also be YAML in brackets or braces.
+// commas, maps are key=value pairs separated by commas; both may also be YAML in brackets or braces. Some keys also
+// have the variable of GitHub's own hooks.
 type Config struct {
 	// Engine is "auto", "docker", "podman" or "kubernetes". EnginePath overrides the search for its program.
 	Engine     string `yaml:"engine"`
@@ -32,6 +33,8 @@ type Config struct {
 	RestoreOwnership bool     `yaml:"restore_ownership"`
 	Timeouts         Timeouts `yaml:"timeouts"`
 	Policy           Policy   `yaml:"policy"`
+	// Kubernetes is for runners in a cluster.
+	Kubernetes Kubernetes `yaml:"kubernetes"`
 	// Overrides maps a hook command (prepare_job …) to a program that is run in gantry's place for it.
 	Overrides map[string]string `yaml:"overrides"`
 	// TraceDir receives one log per hook call; RecordDir one session per job, for `gantry replay`.
@@ -58,12 +61,14 @@ type Limits struct {
 
 // Timeouts bound the phases of the hook's work. Zero means none.
 type Timeouts struct {
-	Pull    time.Duration `yaml:"pull"`
-	Start   time.Duration `yaml:"start"`
-	Health  time.Duration `yaml:"health"`
-	Step    time.Duration `yaml:"step"`
-	Build   time.Duration `yaml:"build"`
-	Cleanup time.Duration `yaml:"cleanup"`
+	Pull time.Duration `yaml:"pull"`
+	// Schedule is how long a pod may wait for a node, of Kubernetes only.
+	Schedule time.Duration `yaml:"schedule"`
+	Start    time.Duration `yaml:"start"`
+	Health   time.Duration `yaml:"health"`
+	Step     time.Duration `yaml:"step"`
+	Build    time.Duration `yaml:"build"`
+	Cleanup  time.Duration `yaml:"cleanup"`
 	// Cancel is how long a cancelled step may take until it is killed.
 	Cancel time.Duration `yaml:"cancel"`
 }

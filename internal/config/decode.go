@@ -118,6 +118,8 @@ func (d *decoder) value(k Key, n *yaml.Node) {
 		*field, err = number(n)
 	case *time.Duration:
 		*field, err = duration(n)
+	case *Document:
+		*field, err = d.documentValue(n)
 	}
 	if err != nil {
 		d.problem(n, k.Path, err)

@@ -47,8 +47,8 @@ func (c *Config) Effective() ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	for _, k := range Keys() {
 		parent, name := root, k.Path
-		if section, below, ok := strings.Cut(k.Path, "."); ok {
-			parent, name = child(root, section), below
+		for section, below, ok := strings.Cut(name, "."); ok; section, below, ok = strings.Cut(name, ".") {
+			parent, name = child(parent, section), below
 		}
 		parent.Content = append(parent.Content, plain(name), k.node(c))
 	}
@@ -89,6 +89,11 @@ func (k Key) node(c *Config) *yaml.Node {
 		return entries
 	case *string:
 		return plain(*field)
+	case *Document:
+		if field.Node != nil {
+			return field.Node
+		}
+		return plain(field.File)
 	}
 	return &yaml.Node{Kind: yaml.ScalarNode, Value: k.text(c)}
 }

@@ -13,8 +13,6 @@ const (
 	envPrefix = "GANTRY_"
 	// envFile names the configuration file.
 	envFile = "GANTRY_CONFIG"
-	// envOfficialNetwork is what GitHub's own Docker hook calls the network, since its version 0.7.
-	envOfficialNetwork = "ACTIONS_RUNNER_NETWORK_DRIVER"
 )
 
 // lookup finds a variable in an environment of the form of os.Environ, in which the last one counts. An empty
@@ -33,9 +31,11 @@ func (d *decoder) environ(environ []string) {
 	for _, k := range d.keys {
 		d.env = k.Env()
 		text := lookup(environ, d.env)
-		if text == "" && k.Path == "network" {
-			d.env = envOfficialNetwork
-			text = lookup(environ, d.env)
+		if text == "" && k.official != "" {
+			d.env = k.official
+			if text = lookup(environ, d.env); text != "" && k.form != nil {
+				text = k.form(text)
+			}
 		}
 		if text != "" {
 			d.variable(k, text)
@@ -54,6 +54,12 @@ func (d *decoder) variable(k Key, text string) {
 	switch k.field(d.config).(type) {
 	case *[]string, *map[string]string:
 		d.value(k, d.collection(k, text))
+	case *Document:
+		node, ok := bracketed(text)
+		if !ok {
+			node = plain(text)
+		}
+		d.value(k, node)
 	default:
 		d.value(k, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text})
 	}
@@ -62,11 +68,8 @@ func (d *decoder) variable(k Key, text string) {
 // collection reads "a,b" as a list and "a=b,c=d" as a map. Text in brackets or braces is YAML, for values that have
 // commas of their own.
 func (d *decoder) collection(k Key, text string) *yaml.Node {
-	if open := strings.IndexByte("[{", text[0]); open >= 0 && text[len(text)-1] == "]}"[open] {
-		var document yaml.Node
-		if err := yaml.Unmarshal([]byte(text), &document); err == nil && len(document.Content) == 1 {
-			return document.Content[0]
-		}
+	if node, ok := bracketed(text); ok {
+		return node
 	}
 	node := &yaml.Node{Kind: yaml.SequenceNode}
 	_, isMap := k.field(d.config).(*map[string]string)
@@ -85,6 +88,19 @@ func (d *decoder) collection(k Key, text string) *yaml.Node {
 		}
 	}
 	return node
+}
+
+// bracketed reads YAML in brackets or braces.
+func bracketed(text string) (*yaml.Node, bool) {
+	open := strings.IndexByte("[{", text[0])
+	if open < 0 || text[len(text)-1] != "]}"[open] {
+		return nil, false
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil || len(document.Content) != 1 {
+		return nil, false
+	}
+	return document.Content[0], true
 }
 
 func plain(text string) *yaml.Node {

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Key describes one key of gantry.yaml.
 type Key struct {
@@ -8,6 +11,10 @@ type Key struct {
 	Default string // as written in the file; "" for none
 	Doc     string // what it does, for the administrator of a runner
 	Example string // a value as written in the file
+
+	// official is a variable of GitHub's own hooks that means the same, and form what makes its value one of gantry's.
+	official string
+	form     func(string) string
 
 	field func(*Config) any // the address of the field
 	value check             // of the scalar, each item, or each entry's value; nil: anything
@@ -18,6 +25,9 @@ type Key struct {
 func (k Key) Env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(k.Path, ".", "_"))
 }
+
+// Official is the variable of GitHub's own hooks that sets the key where Env is not set; "" if there is none.
+func (k Key) Official() string { return k.official }
 
 // Type says in plain words what the key holds.
 func (k Key) Type() string {
@@ -32,13 +42,15 @@ func (k Key) Type() string {
 		return "map"
 	case *string:
 		return "text"
+	case *Document:
+		return "file or map"
 	}
 	return "duration"
 }
 
 // Keys returns every key in the order of the documentation.
 func Keys() []Key {
-	return append(engineKeys(), append(containerKeys(), append(timeoutKeys(), policyKeys()...)...)...)
+	return slices.Concat(engineKeys(), containerKeys(), timeoutKeys(), policyKeys(), kubernetesKeys())
 }
 
 func engineKeys() []Key {
@@ -57,9 +69,9 @@ func engineKeys() []Key {
 				"there) or never. An image named by digest is not pulled again once it is there.",
 			field: func(c *Config) any { return &c.Pull }, value: oneOf("always", "missing", "never"),
 		}, {
-			Path: "network", Example: "ci",
+			Path: "network", Example: "ci", official: "ACTIONS_RUNNER_NETWORK_DRIVER",
 			Doc: "An existing network, or a mode such as host, for all containers. Without it every job gets a " +
-				"network of its own. `ACTIONS_RUNNER_NETWORK_DRIVER`, the name of GitHub's own hook, works too.",
+				"network of its own.",
 			field: func(c *Config) any { return &c.Network }, value: unlessEmpty(oneWord),
 		}, {
 			Path: "docker_socket", Default: "pass", Example: "deny",
@@ -149,7 +161,12 @@ func timeoutKeys() []Key {
 	key := func(path, def, example, doc string, field func(*Config) any) Key {
 		return Key{Path: path, Default: def, Example: example, Doc: doc, field: field, value: notNegative}
 	}
+	schedule := key("timeouts.schedule", "10m", "20m",
+		"How long a pod may wait for a node of the cluster, which may first have to be made.",
+		func(c *Config) any { return &c.Timeouts.Schedule })
+	schedule.official, schedule.form = "ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", secondsForm
 	return []Key{
+		schedule,
 		key("timeouts.pull", "15m", "30m", "How long pulling one image may take; 0 for no limit, as in all timeouts.",
 			func(c *Config) any { return &c.Timeouts.Pull }),
 		key("timeouts.start", "2m", "1m", "How long creating and starting one container may take.",

@@ -48,7 +48,7 @@ func fieldPaths(t reflect.Type, prefix string) []string {
 	var paths []string
 	for f := range t.Fields() {
 		path := prefix + f.Tag.Get("yaml")
-		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[time.Duration]() {
+		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[config.Document]() {
 			paths = append(paths, fieldPaths(f.Type, path+".")...)
 			continue
 		}
@@ -61,8 +61,9 @@ func fieldPaths(t reflect.Type, prefix string) []string {
 func TestKeyExamples(t *testing.T) {
 	for _, k := range config.Keys() {
 		text := k.Path + ": " + k.Example
-		if section, name, ok := strings.Cut(k.Path, "."); ok {
-			text = fmt.Sprintf("%s: {%s: %s}", section, name, k.Example)
+		for path := strings.Split(k.Path, "."); len(path) > 1; path = path[:len(path)-1] {
+			section := strings.Join(path[:len(path)-1], ".")
+			text = section + ": {" + strings.TrimPrefix(text, section+".") + "}"
 		}
 		byFile := load(t, text)
 		if cmp.Equal(byFile, config.Default()) {
@@ -145,7 +146,11 @@ func keysTable() string {
 			def = "`" + k.Default + "`"
 		}
 		fmt.Fprintf(&b, "### `%s`\n\n%s\n\n", k.Path, k.Doc)
-		fmt.Fprintf(&b, "%s, default %s, variable `%s`, for example `%s: %s`\n\n", k.Type(), def, k.Env(),
+		variables := "variable `" + k.Env() + "`"
+		if k.Official() != "" {
+			variables += " or that of GitHub's hook, `" + k.Official() + "`"
+		}
+		fmt.Fprintf(&b, "%s, default %s, %s, for example `%s: %s`\n\n", k.Type(), def, variables,
 			k.Path[strings.LastIndexByte(k.Path, '.')+1:], k.Example)
 	}
 	return b.String()

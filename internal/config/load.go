@@ -101,6 +101,8 @@ func (k Key) validate(c *Config) Problems {
 			try(k.name, k.Path+"."+name, name)
 			try(k.value, k.Path+"."+name, (*field)[name])
 		}
+	case *Document:
+		try(k.value, k.Path, field.File)
 	default:
 		try(k.value, k.Path, k.text(c))
 	}

@@ -47,7 +47,8 @@ func TestDefaults(t *testing.T) {
 	want := &config.Config{
 		Engine: "auto", Pull: "always", DockerSocket: "pass", RestoreOwnership: true,
 		Timeouts: config.Timeouts{Pull: 15 * time.Minute, Start: 2 * time.Minute, Health: 5 * time.Minute,
-			Build: 30 * time.Minute, Cleanup: 2 * time.Minute, Cancel: 4 * time.Second},
+			Build: 30 * time.Minute, Cleanup: 2 * time.Minute, Cancel: 4 * time.Second, Schedule: 10 * time.Minute},
+		Kubernetes: config.Kubernetes{Mode: "auto", Volume: "auto", GithubVolume: "github", UnsupportedOptions: "warn"},
 	}
 	for _, text := range []string{"", "\n# nothing\n", "---\n", "timeouts:\n", "engine:\npolicy: {}\nenv: {}\nmounts: []\n"} {
 		if diff := cmp.Diff(want, load(t, text)); diff != "" {

@@ -1,0 +1,193 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/gantry-ci/gantry/internal/glob"
+)
+
+// Kubernetes is for runners in a cluster.
+type Kubernetes struct {
+	// Mode is "auto", "in-pod" or "pod"; Volume, for pod, "auto", "shared" or "none".
+	Mode   string `yaml:"mode"`
+	Volume string `yaml:"volume"`
+	// Namespace of job pods; "" for the runner's. Pod is the runner's own, "" for the host name. Claim is the volume
+	// claim of the work folder, "" to find it in the runner's pod.
+	Namespace string `yaml:"namespace"`
+	Pod       string `yaml:"pod"`
+	Claim     string `yaml:"claim"`
+	// UseScheduler leaves the choice of the node to the scheduler although a volume is shared.
+	UseScheduler bool `yaml:"use_scheduler"`
+	// Template is the administrator's pod template.
+	Template Document `yaml:"template"`
+	// AgentImage has gantry's programs; "" for the runner's own image.
+	AgentImage string `yaml:"agent_image"`
+	// GithubVolume is the name of the runner pod's volume for links below /github.
+	GithubVolume string `yaml:"github_volume"`
+	// UnsupportedOptions is "warn" or "fail".
+	UnsupportedOptions string `yaml:"unsupported_options"`
+	// Labels are the facts of a job that its pod is labelled with: "repository", "workflow", "run", "job".
+	Labels []string        `yaml:"labels"`
+	Build  KubernetesBuild `yaml:"build"`
+	Sync   Sync            `yaml:"sync"`
+}
+
+// KubernetesBuild says how images of Dockerfile actions are built.
+type KubernetesBuild struct {
+	// Tool is "buildah", "buildctl" or "" for none; Address is that of the BuildKit daemon, for buildctl.
+	Tool    string `yaml:"tool"`
+	Address string `yaml:"address"`
+	// Registry is the start of the names that built images are pushed under. Insecure: it speaks plain HTTP.
+	Registry string `yaml:"registry"`
+	Insecure bool   `yaml:"insecure"`
+}
+
+// Sync bounds what is carried between the runner and a pod that shares no volume with it. Sizes are in the engine's
+// notation ("2g"), "" for no limit.
+type Sync struct {
+	Exclude []string `yaml:"exclude"`
+	MaxFile string   `yaml:"max_file"`
+	MaxSum  string   `yaml:"max_sum"`
+}
+
+func kubernetesKeys() []Key {
+	return append(kubernetesPlaceKeys(), append(kubernetesPodKeys(), kubernetesWorkKeys()...)...)
+}
+
+func kubernetesPlaceKeys() []Key {
+	return []Key{
+		{
+			Path: "kubernetes.mode", Default: "auto", Example: "in-pod",
+			Doc: "Where a job's containers live: in-pod (as ephemeral containers of the runner's pod), pod (in a pod of " +
+				"their own) or auto (in-pod where it is possible). The other keys of this section are for Kubernetes, too; " +
+				"other engines do not look at them.",
+			field: func(c *Config) any { return &c.Kubernetes.Mode }, value: oneOf("auto", "in-pod", "pod"),
+		}, {
+			Path: "kubernetes.volume", Default: "auto", Example: "none",
+			Doc: "How a pod of its own gets at the work folder: shared (it mounts the runner's volume), none (files are " +
+				"carried) or auto (shared where it is possible).",
+			field: func(c *Config) any { return &c.Kubernetes.Volume }, value: oneOf("auto", "shared", "none"),
+		}, {
+			Path: "kubernetes.namespace", Example: "ci-jobs", official: "ACTIONS_RUNNER_KUBERNETES_NAMESPACE",
+			Doc:   "The namespace of the jobs' pods, if it is not the runner's.",
+			field: func(c *Config) any { return &c.Kubernetes.Namespace }, value: unlessEmpty(dnsName),
+		}, {
+			Path: "kubernetes.pod", Example: "runner-x7k2p", official: "ACTIONS_RUNNER_POD_NAME",
+			Doc:   "The name of the runner's own pod, if it is not the host name.",
+			field: func(c *Config) any { return &c.Kubernetes.Pod }, value: unlessEmpty(dnsName),
+		}, {
+			Path: "kubernetes.claim", Example: "runner-work", official: "ACTIONS_RUNNER_CLAIM_NAME",
+			Doc:   "The volume claim of the work folder, if gantry does not find it in the runner's pod.",
+			field: func(c *Config) any { return &c.Kubernetes.Claim }, value: unlessEmpty(dnsName),
+		}, {
+			Path: "kubernetes.use_scheduler", Default: "false", Example: "true", official: "ACTIONS_RUNNER_USE_KUBE_SCHEDULER",
+			Doc: "With a shared volume, let the scheduler choose the node of the job's pod. By default it is the " +
+				"runner's, because most volumes can be mounted on one node only.",
+			field: func(c *Config) any { return &c.Kubernetes.UseScheduler },
+		}, {
+			Path: "kubernetes.github_volume", Default: "github", Example: "links",
+			Doc: "In-pod, the name of the second volume of the runner's pod, which job containers mount at /github. " +
+				"Without such a volume, images whose user is not root cannot have files there.",
+			field: func(c *Config) any { return &c.Kubernetes.GithubVolume }, value: unlessEmpty(dnsName),
+		},
+	}
+}
+
+func kubernetesPodKeys() []Key {
+	return []Key{
+		{
+			Path: "kubernetes.template", Example: "/etc/gantry/pod.yaml", official: "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE",
+			Doc: "A template for the jobs' pods: a file, or the template itself. See " +
+				"[Kubernetes](kubernetes.md#a-template-for-the-pod).",
+			field: func(c *Config) any { return &c.Kubernetes.Template }, value: unlessEmpty(absolutePath),
+		}, {
+			Path: "kubernetes.agent_image", Example: "ghcr.io/acme/runner:2", official: "ACTIONS_RUNNER_IMAGE",
+			Doc: "The image that has gantry's programs where the runner has them, for pods without a shared volume. By " +
+				"default the runner's own image, if they are in it and not on a volume.",
+			field: func(c *Config) any { return &c.Kubernetes.AgentImage }, value: unlessEmpty(oneWord),
+		}, {
+			Path: "kubernetes.unsupported_options", Default: "warn", Example: "fail",
+			Doc: "What becomes of a job whose container.options ask for something that Kubernetes cannot do: warn names " +
+				"it in the log, fail ends the job.",
+			field: func(c *Config) any { return &c.Kubernetes.UnsupportedOptions }, value: oneOf("warn", "fail"),
+		}, {
+			Path: "kubernetes.labels", Example: "[repository, workflow, run, job]",
+			Doc: "What the labels of a job's pod tell of it: repository, workflow, run and job, as `io.gantry/repository` " +
+				"and so on. What may not stand in a label becomes \"-\".",
+			field: func(c *Config) any { return &c.Kubernetes.Labels }, value: oneOf("repository", "workflow", "run", "job"),
+		},
+	}
+}
+
+func kubernetesWorkKeys() []Key {
+	return []Key{
+		{
+			Path: "kubernetes.build.tool", Example: "buildctl",
+			Doc: "How Dockerfile actions are built: buildctl (by a BuildKit daemon) or buildah (in the runner's " +
+				"container). Without it they are refused.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Tool }, value: unlessEmpty(oneOf("buildctl", "buildah")),
+		}, {
+			Path: "kubernetes.build.address", Example: "tcp://buildkitd.ci:1234",
+			Doc:   "Where the BuildKit daemon listens, for buildctl.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Address }, value: unlessEmpty(buildAddress),
+		}, {
+			Path: "kubernetes.build.registry", Example: "registry.example.com/ci/actions",
+			Doc:   "Where built images are pushed, and pulled by the cluster: the start of their names.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Registry }, value: unlessEmpty(imagePrefix),
+		}, {
+			Path: "kubernetes.build.insecure", Default: "false", Example: "true",
+			Doc:   "The registry speaks plain HTTP. The cluster's nodes must know that, too.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Insecure },
+		}, {
+			Path: "kubernetes.sync.exclude", Example: `["**/node_modules/.cache", "*.iso"]`,
+			Doc: "Without a shared volume: paths below the work folder that are not carried from the runner to the pod or " +
+				"back. `*` is anything but a slash, `**` anything; a pattern without a slash means names in any folder.",
+			field: func(c *Config) any { return &c.Kubernetes.Sync.Exclude }, value: syncGlob,
+		}, {
+			Path: "kubernetes.sync.max_file", Example: "2g",
+			Doc:   "Without a shared volume: larger files are not carried, which the log tells.",
+			field: func(c *Config) any { return &c.Kubernetes.Sync.MaxFile }, value: unlessEmpty(memory),
+		}, {
+			Path: "kubernetes.sync.max_sum", Example: "10g",
+			Doc:   "Without a shared volume: a step that would carry more than that in one direction fails.",
+			field: func(c *Config) any { return &c.Kubernetes.Sync.MaxSum }, value: unlessEmpty(memory),
+		},
+	}
+}
+
+var dnsForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+
+func dnsName(value string) error {
+	if !dnsForm.MatchString(value) {
+		return &hinted{fmt.Sprintf("%q is not a name in Kubernetes", value), `names have lower case letters, digits, "-" and "."`}
+	}
+	return nil
+}
+
+var addressForm = regexp.MustCompile(`^[a-z][a-z0-9-]*://[^/].*|^unix:///.+`)
+
+func buildAddress(value string) error {
+	if err := oneWord(value); err != nil {
+		return err
+	}
+	if !addressForm.MatchString(value) {
+		return &hinted{fmt.Sprintf("%q is not an address", value), `write "tcp://host:port" or "unix:///path"`}
+	}
+	return nil
+}
+
+func syncGlob(value string) error {
+	if err := oneLine(value); err != nil {
+		return err
+	}
+	if value == "" || strings.HasPrefix(value, "/") {
+		return &hinted{fmt.Sprintf("%q is not a path below the work folder", value), `leave out the "/" at the beginning`}
+	}
+	_, err := glob.Compile(value)
+	return err
+}
+
+// secondsForm is the official hook's number of seconds as a duration.
+func secondsForm(value string) string { return value + "s" }
