@@ -51,6 +51,32 @@ func TestAfterAFailedPrepareOnlyStepsThatWantToRunDo(t *testing.T) {
 	b.has("no image", "##[error]Process completed with exit code 7.", wrapper)
 }
 
+// The scripts that a runner's environment names for each job run around all else, on the host.
+func TestJobHooks(t *testing.T) {
+	b := newBench(t, threeSteps)
+	dir := t.TempDir()
+	write(t, dir+"/started.sh", "echo \"in $PWD\"; echo LATER=set >>\"$GITHUB_ENV\"; echo '::notice::from a hook'\n")
+	write(t, dir+"/completed.sh", "echo \"$LATER$GITHUB_JOB\"; exit 4\n")
+	b.opts.Environ = append(b.opts.Environ, "ACTIONS_RUNNER_HOOK_JOB_STARTED="+dir+"/started.sh",
+		"ACTIONS_RUNNER_HOOK_JOB_COMPLETED="+dir+"/completed.sh")
+	b.job.Job.Steps[0].Run.Script.Raw = "echo $LATER"
+	b.run(jobevent.Failure)
+	b.ends("Set up runner: success", "Initialize containers: success", "plain: success", "on failure: skipped", "always: success",
+		"Stop containers: success", "Complete runner: failure")
+	b.has("A job started hook has been configured by the self-hosted runner administrator", "in "+b.opts.Root+"/build/_work/repo/repo",
+		"##[notice]from a hook", "set", "build", "##[error]Process completed with exit code 4.")
+}
+
+// After a failed start nothing is prepared, so that there is nothing to clean up. What wants to run still does.
+func TestAFailedJobStartedHook(t *testing.T) {
+	b := newBench(t, threeSteps)
+	b.opts.Environ = append(b.opts.Environ, "ACTIONS_RUNNER_HOOK_JOB_STARTED=/nowhere/started.sh")
+	b.run(jobevent.Failure)
+	b.ends("Set up runner: failure", "Initialize containers: skipped", "plain: skipped", "on failure: success", "always: success")
+	b.sees("run_script_step null", "run_script_step null")
+	b.has("##[error]File doesn't exist: /nowhere/started.sh")
+}
+
 func TestAFailedCleanupFailsTheJob(t *testing.T) {
 	b := newBench(t, threeSteps)
 	b.on(hook.CleanupJob, instruction{Exit: 1})

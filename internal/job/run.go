@@ -136,6 +136,7 @@ func (x *execution) setUp(ctx context.Context) (plan, error) {
 	if p.timeout, err = x.jobTimeout(); err != nil {
 		return plan{}, err
 	}
+	p.tasks = x.jobHooks()
 	if !req.empty() {
 		p.tasks = append(p.tasks, prepareTask(req))
 	}
