@@ -8,6 +8,7 @@ func commands(p *Process) []*cobra.Command {
 		newInstallCmd(p),
 		newHookCmd(p),
 		newEndProcessesCmd(p),
+		newGuardBuildCmd(p),
 		newDoctorCmd(p),
 		newGCCmd(p),
 		newRunCmd(p),

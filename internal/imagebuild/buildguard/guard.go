@@ -29,7 +29,7 @@ const (
 // Run does one task. It returns once nothing of the build is left, when in ends or ctx does, too. The error says that
 // the task could not be read or its result not be written. It belongs to a process of its own, which does nothing else:
 // it reaps every child that the process has.
-func Run(ctx context.Context, in io.Reader, out io.Writer, talk *os.File) error {
+func Run(ctx context.Context, in io.Reader, out, talk io.Writer) error {
 	// Who told us what to do may be gone, and with it the readers of our output.
 	signal.Ignore(syscall.SIGPIPE)
 	// A child's Pdeathsig goes off when the thread ends that started it.
@@ -55,7 +55,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer, talk *os.File) error 
 	return nil
 }
 
-func (t *Task) do(ctx context.Context, talk *os.File) Result {
+func (t *Task) do(ctx context.Context, talk io.Writer) Result {
 	lock, err := takeLock(t.Dir + lockSuffix)
 	if err != nil {
 		return Result{Error: err.Error()}
@@ -81,7 +81,7 @@ func (t *Task) removeLocked(dir string) error {
 	return nil
 }
 
-func (t *Task) run(ctx context.Context, talk *os.File) Result {
+func (t *Task) run(ctx context.Context, talk io.Writer) Result {
 	if err := t.lay(); err != nil {
 		return Result{Error: err.Error()}
 	}
@@ -121,7 +121,7 @@ func (t *Task) lay() error {
 }
 
 // command runs one program to its end. A build that was given up ends it.
-func (t *Task) command(ctx context.Context, argv []string, talk *os.File) (status int, err error) {
+func (t *Task) command(ctx context.Context, argv []string, talk io.Writer) (status int, err error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir = t.Env, "/"
 	cmd.Stdout, cmd.Stderr = talk, talk
@@ -135,7 +135,7 @@ func (t *Task) command(ctx context.Context, argv []string, talk *os.File) (statu
 		return 0, fmt.Errorf("the build was given up: %w", ctx.Err())
 	case errors.As(err, &exit):
 		return exitStatus(exit.ProcessState), nil
-	case err != nil:
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // somebody holds its output, unless that is a file
 		return 0, fmt.Errorf("starting %s: %w", argv[0], err)
 	}
 	return 0, nil
