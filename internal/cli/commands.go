@@ -15,6 +15,7 @@ func commands(p *Process) []*cobra.Command {
 		newReplayCmd(p),
 		newConformCmd(p),
 		newConfigCmd(p),
+		newRBACCmd(p),
 		newVersionCmd(p),
 	}
 }

@@ -3,10 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-ci/gantry/internal/config"
+	"github.com/gantry-ci/gantry/internal/podspec/template"
 )
 
 // configOptions are the flags of `gantry config`.
@@ -24,7 +26,8 @@ func newConfigCmd(p *Process) *cobra.Command {
 		Example: `  gantry config --runner ~/actions-runner
   gantry config --check --config ./gantry.yaml`,
 		Long: `The configuration is gantry.yaml with the environment's GANTRY_ variables above it. The hook has the runner's
-environment: with a runner, given or found, the lines of its .env file count too.`,
+environment: with a runner, given or found, the lines of its .env file count too. A pod template that it names is
+read, too.`,
 		Args:        onlyFlags,
 		Annotations: exits("the configuration is valid", "it is not"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,7 +57,10 @@ func runConfig(p *Process, o configOptions) error {
 	}
 	cfg, err := config.Load(sources)
 	var problems config.Problems
-	if errors.As(err, &problems) {
+	if err == nil {
+		_, problems = template.Load(cfg.Kubernetes.Template, os.ReadFile)
+	}
+	if errors.As(err, &problems) || len(problems) > 0 {
 		for _, problem := range problems {
 			fmt.Fprintln(p.Stdout, problem)
 		}

@@ -90,6 +90,22 @@ func FromNode(place config.Place, node *yaml.Node) (*Template, config.Problems) 
 	return (&reader{file: place.File, env: place.Env}).template(node)
 }
 
+// Load reads the template that the configuration names, with read for a file; nil if it names none.
+func Load(d config.Document, read func(path string) ([]byte, error)) (*Template, config.Problems) {
+	switch {
+	case d.Node != nil:
+		return FromNode(d.Place, d.Node)
+	case d.File == "":
+		return nil, nil
+	}
+	text, err := read(d.File)
+	if err != nil {
+		return nil, config.Problems{{Place: config.Place{File: d.File}, Text: "reading the pod template: " + err.Error(),
+			Hint: "kubernetes.template, or ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE, names it"}}
+	}
+	return Parse(d.File, text)
+}
+
 func (r *reader) template(n *yaml.Node) (*Template, config.Problems) {
 	r.places = map[string]config.Place{}
 	read := r.value(n, reflect.TypeFor[document](), "")
