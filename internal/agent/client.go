@@ -56,6 +56,9 @@ type Dialer func(ctx context.Context) (net.Conn, error)
 type Client struct {
 	Dial  Dialer
 	Token string
+	// Env is what Claim gives the container as its environment, beside what it has: where that must not stand in what
+	// others can read. The first claim's counts.
+	Env map[string]string
 	// GiveUp is how long the client goes on trying to reach an agent that does not answer.
 	GiveUp time.Duration
 	// Heartbeat is for links that may fall silent: how often the client asks whether the agent is there; 0: never.
@@ -100,7 +103,11 @@ func (c *Client) End(ctx context.Context, id string) error {
 
 func (c *Client) hello(ctx context.Context, op string) (Hello, error) {
 	var h Hello
-	err := c.ask(ctx, request{Op: op}, &h)
+	req := request{Op: op}
+	if op == opClaim {
+		req.Env = c.Env
+	}
+	err := c.ask(ctx, req, &h)
 	return h, err
 }
 

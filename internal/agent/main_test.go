@@ -152,6 +152,26 @@ func TestAnAgentWithoutAProgramStartsNone(t *testing.T) {
 	}
 }
 
+func TestTheFirstClaimBringsTheContainersEnvironment(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "job", agent.SharedDir)
+	must(t, errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o700)))
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	opts := agent.ServerOptions{Socket: filepath.Join(dir, agent.SocketName), Env: []string{"PATH=" + os.Getenv("PATH"), "A=image", "B=image"}}
+	go func() { _, _ = agent.NewServer(opts).Serve(ctx) }() // the claim shows whether it serves
+	for _, value := range []string{"first", "second"} {
+		c := &agent.Client{Dial: agent.SocketDialer(base, "job"), Token: "t", Env: map[string]string{"A": value}, GiveUp: time.Second}
+		if _, err := c.Claim(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var said strings.Builder
+		if _, err := c.Run(t.Context(), sh("echo $A $B"), &said, nil); err != nil || said.String() != "first image\n" {
+			t.Errorf("a step has %q (%v)", said.String(), err)
+		}
+	}
+}
+
 // The kubelet writes the hosts file of a pod anew whenever a container of the pod starts.
 func TestWhatOthersUndoIsMadeAgain(t *testing.T) {
 	hosts := filepath.Join(t.TempDir(), "hosts")

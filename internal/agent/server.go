@@ -258,6 +258,7 @@ func (s *Server) admit(req *request) bool {
 	defer s.mu.Unlock()
 	if s.token == "" && req.Op == opClaim {
 		s.token = req.Token
+		s.opts.Env = append(s.opts.Env[:len(s.opts.Env):len(s.opts.Env)], entries(req.Env)...) // the last of a name counts
 	}
 	return s.token != "" && subtle.ConstantTimeCompare([]byte(s.token), []byte(req.Token)) == 1
 }
@@ -433,6 +434,14 @@ func Reap(sigchld <-chan os.Signal) {
 			}
 		}
 	}
+}
+
+func entries(env map[string]string) []string {
+	var all []string
+	for name, value := range env {
+		all = append(all, name+"="+value)
+	}
+	return all
 }
 
 func cutEnv(kv string) (key, value string, ok bool) { return strings.Cut(kv, "=") }

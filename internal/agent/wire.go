@@ -55,6 +55,8 @@ type request struct {
 
 	Paths []string `json:"paths,omitempty"` // files
 
+	Env map[string]string `json:"env,omitempty"` // claim: the container's environment, beside what it has
+
 	// Heartbeat is how often the client will send a ping; 0: never, and silence means nothing.
 	Heartbeat time.Duration `json:"heartbeat,omitempty"`
 }

@@ -184,6 +184,8 @@ type Started struct {
 	Ports map[string]string
 	// Agent is where gantry's agent listens, if that is its first process; nil: at the socket in its folder.
 	Agent *agent.Address
+	// Env is what the engine could not set without showing it to everybody: the agent is to be told.
+	Env map[string]string
 }
 
 // Phase is one line of the timing table.
@@ -199,8 +201,9 @@ type StepContainer struct {
 	Name string
 	// Entrypoint and Cmd are the image's own, if ContainerSpec.ReadImage asks for them.
 	Entrypoint, Cmd []string
-	// Agent and Apart are those of Started and of Job.
+	// Agent, Env and Apart are those of Started and of Job.
 	Agent *agent.Address
+	Env   map[string]string
 	Apart bool
 	// Gone is closed when the container has been removed; Err waits for that. It is nil however the container's
 	// process ended, or says why the engine could not run it, with the engine's command and output.

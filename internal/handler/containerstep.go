@@ -165,7 +165,9 @@ func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, er
 // inside waits for the agent and has it run the step.
 func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (agent.Exit, error) {
 	rec := s.h.stepRecord(s.spec, s.dir, c)
-	hello, err := s.h.claim(ctx, s.h.agentClient(rec), func() error { return gone(c) })
+	client := s.h.agentClient(rec)
+	client.Env = c.Env
+	hello, err := s.h.claim(ctx, client, func() error { return gone(c) })
 	if err != nil {
 		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
 	}

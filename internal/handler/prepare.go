@@ -88,7 +88,7 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 	if made.Container != nil {
 		rec.Container.ID, rec.Container.Agent = made.Container.ID, made.Container.Agent
 		err := ph.do("agent in the job container", func() error {
-			hello, err = h.takeAgent(ctx, rec, args.Container.WorkingDirectory)
+			hello, err = h.takeAgent(ctx, rec, made.Container.Env, args.Container.WorkingDirectory)
 			return err
 		})
 		if err != nil {
@@ -176,10 +176,12 @@ func (h *Handler) makeAllSources(args *hook.PrepareJobArgs, spec engine.JobSpec,
 	return h.makeSources(args.Container.SystemMountVolumes, mounts)
 }
 
-// takeAgent claims the job container's agent and opens files for its user.
-func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, workspace string) (agent.Hello, error) {
+// takeAgent claims the job container's agent, with env for the container, and opens files for its user.
+func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, env map[string]string, workspace string) (agent.Hello, error) {
 	h.chooseReach(ctx, rec)
-	hello, err := h.claim(ctx, h.agentClient(rec), func() error { return h.ended(ctx, rec.Container.ID, "the job container") })
+	client := h.agentClient(rec)
+	client.Env = env
+	hello, err := h.claim(ctx, client, func() error { return h.ended(ctx, rec.Container.ID, "the job container") })
 	if err != nil {
 		return hello, err
 	}
