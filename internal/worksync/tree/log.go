@@ -1,0 +1,85 @@
+package tree
+
+// logged is a line of the log of changes.
+type logged struct {
+	seq  uint64
+	path string
+}
+
+// logChange adds a node's present state to the log.
+func (t *Tree) logChange(n *node) {
+	t.seq++
+	n.seq = t.seq
+	path := n.path()
+	delete(t.gone, path)
+	t.log = append(t.log, logged{t.seq, path})
+}
+
+// logGone adds to the log that nothing is left at a path.
+func (t *Tree) logGone(path string) {
+	t.seq++
+	t.gone[path] = t.seq
+	t.log = append(t.log, logged{t.seq, path})
+}
+
+// unlog takes a path out of the log: the other side knows it.
+func (t *Tree) unlog(path string) {
+	delete(t.gone, path)
+	if n := t.top.find(path); n != nil {
+		n.seq = 0
+	}
+}
+
+// Changes are the names that have changed after the change with number since, each once, in the order of their last
+// change; upto is the number of the last of all. 0 stands for an empty folder: all changes that have not been forgotten.
+func (t *Tree) Changes(since uint64) (list []Change, upto uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.log {
+		if l.seq <= since {
+			continue
+		}
+		if t.gone[l.path] == l.seq {
+			list = append(list, Change{Path: l.path})
+		} else if n := t.top.find(l.path); n != nil && n.seq == l.seq {
+			list = append(list, Change{Path: l.path, Entry: n.entry})
+		}
+	}
+	return list, t.seq
+}
+
+// Forget drops changes up to the one with that number: the other side has them.
+func (t *Tree) Forget(upto uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forgotten = max(t.forgotten, upto)
+	kept := t.log[:0]
+	for _, l := range t.log {
+		if l.seq > upto {
+			kept = append(kept, l)
+		} else if t.gone[l.path] == l.seq {
+			delete(t.gone, l.path)
+		}
+	}
+	if t.log = kept; len(kept) == 0 {
+		t.log = nil
+	}
+}
+
+// Again puts a path into the log as if it had just changed: the other side could not take it.
+func (t *Tree) Again(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.top.find(path); n != nil && n != t.top {
+		t.logChange(n)
+	}
+}
+
+// changedSince says whether a path has changed after the change with that number.
+func (t *Tree) changedSince(path string, seq uint64) bool {
+	if t.gone[path] > seq {
+		return true
+	}
+	n := t.top.find(path)
+	return n != nil && n.seq > seq
+}

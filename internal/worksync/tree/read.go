@@ -1,0 +1,142 @@
+package tree
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Times and sizes of reading.
+const (
+	readTries  = 3                     // how often a file is read that changes meanwhile
+	readPause  = 10 * time.Millisecond // and the pause between
+	readBuffer = 256 << 10
+	// coarse is how long two changes may have the same time; coarser the same on file systems that know only seconds.
+	coarse  = 50 * time.Millisecond
+	coarser = 2 * time.Second
+)
+
+// what reading a file has found out.
+type found struct {
+	entry  Entry
+	id     ident
+	racy   bool
+	torn   bool // it has changed all the time
+	failed error
+}
+
+// readFiles finds out the hashes of the files that may have changed, several at once.
+func (t *Tree) readFiles(ctx context.Context) error {
+	files := t.unread
+	t.unread = nil
+	results := make([]found, len(files))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(t.opts.Readers, len(files)) {
+		wg.Go(func() {
+			buf := make([]byte, readBuffer)
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(files) {
+					return
+				}
+				results[i] = t.read(ctx, files[i], buf)
+			}
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		t.unread = files // another time
+		return context.Cause(ctx)
+	}
+	for i, n := range files {
+		t.learn(n, results[i])
+	}
+	return nil
+}
+
+// learn gives a node what reading it has found.
+func (t *Tree) learn(n *node, f found) {
+	switch {
+	case n.dead:
+	case f.failed != nil:
+		t.missed(n.path(), f.failed)
+		t.remove(n)
+	default:
+		if f.torn {
+			t.notes = append(t.notes, Note{Path: n.path(), What: "was changed all the time while it was read"})
+		}
+		n.id, n.racy = f.id, f.racy
+		t.settle(n, f.entry)
+	}
+}
+
+// read looks at a file's content, unless it is a large one that has to be read anyway when it travels.
+func (t *Tree) read(ctx context.Context, n *node, buf []byte) (f found) {
+	fd, err := openBelow(t.root, n.path(), syscall.O_RDONLY)
+	if err != nil {
+		return found{failed: err}
+	}
+	file := os.NewFile(uintptr(fd), n.name)
+	defer file.Close()
+	for try := range readTries {
+		began := time.Now()
+		var st syscall.Stat_t
+		if err := syscall.Fstat(fd, &st); err != nil {
+			return found{failed: err}
+		}
+		e, ok := entryOf(&st)
+		if !ok || e.Kind != File {
+			return found{failed: syscall.ENOENT} // something else has taken its name, and its folder will tell
+		}
+		f = found{entry: e, id: identOf(&st)}
+		if e.Size > t.opts.ReadLater && (n.entry.Kind == Gone || e.Size != n.entry.Size) {
+			f.racy = f.id.racy(began)
+			return f
+		}
+		h := sha256.New()
+		if _, f.failed = io.CopyBuffer(onlyWriter{h}, io.NewSectionReader(file, 0, e.Size), buf); f.failed != nil {
+			return f
+		}
+		h.Sum(f.entry.Hash[:0])
+		if err := syscall.Fstat(fd, &st); err != nil {
+			return found{failed: err}
+		}
+		if identOf(&st) == f.id {
+			f.racy = f.id.racy(began)
+			return f
+		}
+		f.torn, f.racy = true, true
+		if try < readTries-1 && sleep(ctx, readPause) != nil {
+			return f
+		}
+	}
+	return f
+}
+
+// racy says that a change may follow which leaves the same ident.
+func (id ident) racy(read time.Time) bool {
+	grain := coarse
+	if id.mtime%int64(time.Second) == 0 {
+		grain = coarser
+	}
+	return id.mtime > read.Add(-grain).UnixNano()
+}
+
+// onlyWriter hides everything of a writer but Write, so that the buffer given is the one used.
+type onlyWriter struct{ io.Writer }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), context.Cause(ctx))
+	case <-time.After(d):
+		return nil
+	}
+}
