@@ -14,6 +14,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/createopts"
+	"github.com/gantry-ci/gantry/internal/engine"
 )
 
 // Target is the kind of container that options are translated for.
@@ -38,6 +39,8 @@ type Abilities struct {
 	Ulimits bool
 	// Hosts: Result.Hosts will be added to /etc/hosts of a running pod. Pods to be made need no such ability.
 	Hosts bool
+	// Mounts: Result.Mounts will be treated like the workflow's volumes.
+	Mounts bool
 }
 
 // Request is one container and the options that the workflow wants for it.
@@ -74,6 +77,9 @@ type Result struct {
 	Hosts []corev1.HostAlias
 	// Ulimits are the resource limits of --ulimit, if the request says that they can be set.
 	Ulimits []Ulimit
+	// Mounts are those of --volume and --mount, but for memory and volumes without a name, if the request says that
+	// they can be had.
+	Mounts []engine.Mount
 	// Notes name what is lost, one line each, for the log. None of them names a value of --env.
 	Notes []Note
 }

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write testdata anew")
 // kinds are the containers that the cases in testdata are for.
 func kinds() map[string]options.Request {
 	return map[string]options.Request{
-		"job":     {Job: true, Can: options.Abilities{Agent: true, Ulimits: true}},
+		"job":     {Job: true, Can: options.Abilities{Agent: true, Ulimits: true, Mounts: true}},
 		"service": {},
 		"in-pod job": {Job: true, Target: options.Ephemeral,
 			Can: options.Abilities{Agent: true, Ulimits: true, Hosts: true}},
@@ -82,7 +82,7 @@ func translate(t *testing.T, r options.Request, flags string) string {
 	}{
 		{"container", c}, {"labels", pod.Labels}, {"annotations", pod.Annotations}, {"pod", pod.Spec}, {"env", out.Env},
 		{"entrypoint", out.Entrypoint}, {"health", out.Health}, {"names", out.Names}, {"hosts", out.Hosts},
-		{"ulimits", out.Ulimits},
+		{"ulimits", out.Ulimits}, {"mounts", out.Mounts},
 	} {
 		b.WriteString(written(t, part.name, part.value))
 	}
@@ -146,6 +146,40 @@ func plausible(name string) string {
 		return value
 	}
 	return "host"
+}
+
+// Every flag that does something is told of, and no other.
+func TestMeanings(t *testing.T) {
+	said := map[string]bool{}
+	for _, m := range options.Meanings() {
+		if said[m.Flag] || m.Means == "" {
+			t.Errorf("%+v", m)
+		}
+		said[m.Flag] = true
+		name := strings.TrimPrefix(m.Flag, "--")
+		if strings.HasSuffix(name, "*") || slices.Contains(options.NothingToDo(), name) {
+			continue
+		}
+		r := kinds()["in-pod job"]
+		r.Can.Mounts = true
+		r.Args = []string{m.Flag, plausible(name)}
+		if spec, ok := createopts.Lookup(m.Flag); !ok {
+			t.Errorf("there is no flag %s", m.Flag)
+		} else if spec.Kind == createopts.Bool {
+			r.Args = r.Args[:1]
+		}
+		out, err := options.Apply(r, nil, &corev1.Container{Name: "c"})
+		if err != nil || m.Flag != "--device" && m.Flag != "--network" && m.Flag != "--entrypoint" && m.Flag != "--volume" &&
+			m.Flag != "--mount" && (len(out.Notes) == 0) != m.InPod {
+			t.Errorf("%s: in-pod %v, but %v %v", m.Flag, m.InPod, out.Notes, err)
+		}
+	}
+	for _, spec := range createopts.Table() {
+		if _, lost := options.Unsupported()[spec.Name]; spec.Refused == "" && !lost && !said["--"+spec.Name] &&
+			!slices.Contains(options.NothingToDo(), spec.Name) {
+			t.Errorf("--%s is not told of", spec.Name)
+		}
+	}
 }
 
 // The administrator's limits are flags behind the workflow's, and the lower value of both holds.

@@ -1,6 +1,9 @@
 package options
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/gantry-ci/gantry/internal/createopts"
 )
 
@@ -9,7 +12,8 @@ type handler func(t *translator, uses []createopts.Flag)
 
 // entry says what becomes of a flag.
 type entry struct {
-	do handler
+	do    handler
+	means string // in Markdown
 	// running: it can be done for an ephemeral container too, which changes nothing of its pod.
 	running bool
 	// whole: it is the whole pod's, and so the job container's to say.
@@ -37,49 +41,48 @@ func handlers() map[string]entry {
 	for _, name := range nothingToDo() {
 		table[name] = entry{do: func(*translator, []createopts.Flag) {}, running: true}
 	}
-	own := func(name string, do handler) { table[name] = entry{do: do, running: true} }
-	inNewPod := func(name string, do handler) { table[name] = entry{do: do} }
-	ofWholePod := func(name string, do handler) { table[name] = entry{do: do, whole: true} }
+	own := func(name, means string, do handler) { table[name] = entry{do: do, means: means, running: true} }
+	inNewPod := func(name, means string, do handler) { table[name] = entry{do: do, means: means} }
+	ofWholePod := func(name, means string, do handler) { table[name] = entry{do: do, means: means, whole: true} }
 
-	own("env", (*translator).env)
-	own("tz", lastOf((*translator).timeZone))
-	own("entrypoint", lastOf((*translator).entrypoint))
-	own("workdir", lastOf(func(t *translator, f createopts.Flag) { t.c.WorkingDir = f.Value }))
-	own("init", lastOf((*translator).init))
-	own("pull", lastOf((*translator).pull))
-	own("name", (*translator).names)
-	own("network", (*translator).network)
-	own("network-alias", (*translator).names)
-	own("add-host", (*translator).addHost)
-	own("ulimit", (*translator).ulimit)
+	own("env", "a variable; it goes over the agent's connection or into a Secret, never into the pod", (*translator).env)
+	own("tz", "the variable `TZ`", lastOf((*translator).timeZone))
+	own("entrypoint", "the entry point, of services and steps", lastOf((*translator).entrypoint))
+	own("workdir", "`workingDir`", lastOf(func(t *translator, f createopts.Flag) { t.c.WorkingDir = f.Value }))
+	own("init", "what gantry's agent is anyway, where it is the first process", lastOf((*translator).init))
+	own("pull", "`imagePullPolicy`", lastOf((*translator).pull))
+	own("name", "a further name of a service", (*translator).names)
+	own("network", "further names of a service (`alias=`); there is no network to choose", (*translator).network)
+	own("network-alias", "a further name of a service", (*translator).names)
+	own("add-host", "`hostAliases`, or a line of /etc/hosts", (*translator).addHost)
+	own("ulimit", "a limit of the processes that gantry's agent starts, where it can set it", (*translator).ulimit)
+	own("mount", "like the workflow's `volumes:`; `type=tmpfs` is an `emptyDir` in memory", (*translator).mounts)
+	own("volume", "like the workflow's `volumes:`", (*translator).volumes)
+	own("device", "`VENDOR/CLASS=…`: one of the resource `VENDOR/CLASS`; paths of the node are not passed", (*translator).devices)
 
-	own("mount", (*translator).mounts)
-	own("volume", (*translator).volumes)
-	own("device", (*translator).devices)
+	own("user", "`runAsUser` and `runAsGroup`, by number", lastOf((*translator).user))
+	own("privileged", "`privileged`", lastOf((*translator).privileged))
+	own("cap-add", "`capabilities`", (*translator).capabilities)
+	own("cap-drop", "`capabilities`", (*translator).capabilities)
+	own("read-only", "`readOnlyRootFilesystem`", lastOf((*translator).readOnly))
+	own("security-opt", "`no-new-privileges`, `seccomp=unconfined`, `apparmor=…` and `label=…`", (*translator).securityOptions)
 
-	own("user", lastOf((*translator).user))
-	own("privileged", lastOf((*translator).privileged))
-	own("cap-add", (*translator).capabilities)
-	own("cap-drop", (*translator).capabilities)
-	own("read-only", lastOf((*translator).readOnly))
-	own("security-opt", (*translator).securityOptions)
+	inNewPod("gpus", "so many of `nvidia.com/gpu`; `all` is one", lastOf((*translator).gpus))
+	inNewPod("shm-size", "an `emptyDir` in memory at /dev/shm", lastOf((*translator).shmSize))
+	inNewPod("storage-opt", "`size=…`: request and limit of `ephemeral-storage`", (*translator).storage)
+	inNewPod("tmpfs", "an `emptyDir` in memory, with its size", (*translator).tmpfs)
+	inNewPod("label", "a label of the pod, or an annotation if the value is none for a label", (*translator).labels)
+	inNewPod("annotation", "an annotation of the pod", (*translator).annotations)
 
-	inNewPod("gpus", lastOf((*translator).gpus))
-	inNewPod("shm-size", lastOf((*translator).shmSize))
-	inNewPod("storage-opt", (*translator).storage)
-	inNewPod("tmpfs", (*translator).tmpfs)
-	inNewPod("label", (*translator).labels)
-	inNewPod("annotation", (*translator).annotations)
-
-	ofWholePod("hostname", lastOf((*translator).hostname))
-	ofWholePod("group-add", (*translator).groups)
-	ofWholePod("sysctl", (*translator).sysctls)
-	ofWholePod("dns", (*translator).dns)
-	ofWholePod("dns-search", (*translator).dns)
-	ofWholePod("dns-option", (*translator).dns)
-	ofWholePod("platform", lastOf((*translator).platform))
-	ofWholePod("arch", lastOf((*translator).platform))
-	ofWholePod("os", lastOf((*translator).platform))
+	ofWholePod("hostname", "`hostname`", lastOf((*translator).hostname))
+	ofWholePod("group-add", "`supplementalGroups`, by number", (*translator).groups)
+	ofWholePod("sysctl", "`sysctls`", (*translator).sysctls)
+	ofWholePod("dns", "`dnsConfig`, in place of the cluster's name servers", (*translator).dns)
+	ofWholePod("dns-search", "`dnsConfig`", (*translator).dns)
+	ofWholePod("dns-option", "`dnsConfig`", (*translator).dns)
+	ofWholePod("platform", "a `nodeSelector` for that kind of node", lastOf((*translator).platform))
+	ofWholePod("arch", "a `nodeSelector` for that kind of node", lastOf((*translator).platform))
+	ofWholePod("os", "a `nodeSelector` for that kind of node", lastOf((*translator).platform))
 	return table
 }
 
@@ -117,6 +120,32 @@ func nothingToDo() []string {
 		"health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
 		"health-timeout", "no-healthcheck",
 	}
+}
+
+// Meaning is what a flag means in Kubernetes, in Markdown.
+type Meaning struct {
+	Flag, Means string
+	// InPod: ephemeral containers can have it too. JobOnly: it is for the job container to say.
+	InPod, JobOnly bool
+}
+
+// Meanings are those of the flags that do something, by name.
+func Meanings() []Meaning {
+	var all []Meaning
+	for name, e := range handlers() {
+		if e.means != "" {
+			all = append(all, Meaning{"--" + name, e.means, e.running, e.whole})
+		}
+	}
+	for _, name := range []string{"cpus", "cpu-period", "cpu-quota"} {
+		all = append(all, Meaning{Flag: "--" + name, Means: "request and limit of `cpu`"})
+	}
+	all = append(all, Meaning{Flag: "--cpu-shares", Means: "request of `cpu`, 1024 for one processor"},
+		Meaning{Flag: "--memory", Means: "request and limit of `memory`"},
+		Meaning{Flag: "--memory-reservation", Means: "request of `memory`"},
+		Meaning{Flag: "--health-*", Means: "the health check that the job waits for", InPod: true})
+	slices.SortFunc(all, func(a, b Meaning) int { return strings.Compare(a.Flag, b.Flag) })
+	return all
 }
 
 // Reasons for notes.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gantry-ci/gantry/internal/createopts"
+	"github.com/gantry-ci/gantry/internal/engine"
 )
 
 const noHostFolders = "a container sees no folders of the node or the runner; " + ofTheAdmin
@@ -63,7 +64,7 @@ func (t *translator) tmpfs(uses []createopts.Flag) {
 	}
 }
 
-// mounts does what needs nothing of the host: type=tmpfs, and volumes without a name.
+// mounts makes what needs nothing of the runner's side: type=tmpfs, and volumes without a name.
 func (t *translator) mounts(uses []createopts.Flag) {
 	for _, f := range uses {
 		m := createopts.ParseMountFlag(f.Value)
@@ -79,13 +80,26 @@ func (t *translator) mounts(uses []createopts.Flag) {
 			t.folder(f, m.Target, corev1.StorageMediumMemory, size)
 		case m.Type == "volume" && m.Source == "":
 			t.folder(f, m.Target, corev1.StorageMediumDefault, nil)
-		default:
+		case m.Devices != nil || m.Type != "bind" && m.Type != "volume":
 			t.note(f, "%s", noHostFolders)
+		case !path.IsAbs(m.Target):
+			t.wrong(f, "%q is not a path in the container", m.Target)
+		default:
+			t.addMount(f, engine.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 		}
 	}
 }
 
-// volumes does those without a name; a name would have to mean the same in the next job.
+// addMount hands a mount of the runner's side on, if somebody takes care of it.
+func (t *translator) addMount(f createopts.Flag, m engine.Mount) {
+	if !t.Can.Mounts {
+		t.note(f, "%s", noHostFolders)
+		return
+	}
+	t.out.Mounts = append(t.out.Mounts, m)
+}
+
+// volumes makes those without a name.
 func (t *translator) volumes(uses []createopts.Flag) {
 	for _, f := range uses {
 		m, err := createopts.ParseVolume(f.Value)
@@ -95,7 +109,7 @@ func (t *translator) volumes(uses []createopts.Flag) {
 		case m.Source == "":
 			t.folder(f, m.Target, corev1.StorageMediumDefault, nil)
 		default:
-			t.note(f, "%s", noHostFolders)
+			t.addMount(f, m)
 		}
 	}
 }
