@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/gantry-ci/gantry/internal/glob"
@@ -36,12 +37,19 @@ type Kubernetes struct {
 
 // KubernetesBuild says how images of Dockerfile actions are built.
 type KubernetesBuild struct {
-	// Tool is "buildah", "buildctl" or "" for none; Address is that of the BuildKit daemon, for buildctl.
-	Tool    string `yaml:"tool"`
-	Address string `yaml:"address"`
-	// Registry is the start of the names that built images are pushed under. Insecure: it speaks plain HTTP.
-	Registry string `yaml:"registry"`
-	Insecure bool   `yaml:"insecure"`
+	// Tool is "buildah", "buildctl" or "" for the latter if its address is known, else the former. Path is its program.
+	Tool string `yaml:"tool"`
+	Path string `yaml:"path"`
+	// Address is that of the BuildKit daemon; Certificates a folder with the certificates to show it.
+	Address      string `yaml:"address"`
+	Certificates string `yaml:"certificates"`
+	// Registry is the start of the names that built images are pushed under; "": nothing is built. PullRegistry is what
+	// the nodes call it, "" for the same. Insecure: it speaks plain HTTP or has a certificate that nobody knows.
+	Registry     string `yaml:"registry"`
+	PullRegistry string `yaml:"pull_registry"`
+	Insecure     bool   `yaml:"insecure"`
+	// Credentials is a config.json in Docker's format.
+	Credentials string `yaml:"credentials"`
 }
 
 // Sync bounds what is carried between the runner and a pod that shares no volume with it. Sizes are in the engine's
@@ -53,7 +61,7 @@ type Sync struct {
 }
 
 func kubernetesKeys() []Key {
-	return append(kubernetesPlaceKeys(), append(kubernetesPodKeys(), kubernetesWorkKeys()...)...)
+	return slices.Concat(kubernetesPlaceKeys(), kubernetesPodKeys(), kubernetesBuildKeys(), kubernetesSyncKeys())
 }
 
 func kubernetesPlaceKeys() []Key {
@@ -121,26 +129,51 @@ func kubernetesPodKeys() []Key {
 	}
 }
 
-func kubernetesWorkKeys() []Key {
+func kubernetesBuildKeys() []Key {
 	return []Key{
 		{
-			Path: "kubernetes.build.tool", Example: "buildctl",
-			Doc: "How Dockerfile actions are built: buildctl (by a BuildKit daemon) or buildah (in the runner's " +
-				"container). Without it they are refused.",
-			field: func(c *Config) any { return &c.Kubernetes.Build.Tool }, value: unlessEmpty(oneOf("buildctl", "buildah")),
-		}, {
-			Path: "kubernetes.build.address", Example: "tcp://buildkitd.ci:1234",
-			Doc:   "Where the BuildKit daemon listens, for buildctl.",
-			field: func(c *Config) any { return &c.Kubernetes.Build.Address }, value: unlessEmpty(buildAddress),
-		}, {
 			Path: "kubernetes.build.registry", Example: "registry.example.com/ci/actions",
-			Doc:   "Where built images are pushed, and pulled by the cluster: the start of their names.",
+			Doc: "Where images of Dockerfile actions are pushed, and pulled by the cluster: the start of their names. " +
+				"Without it such actions are refused.",
 			field: func(c *Config) any { return &c.Kubernetes.Build.Registry }, value: unlessEmpty(imagePrefix),
 		}, {
+			Path: "kubernetes.build.pull_registry", Example: "localhost:5000/ci/actions",
+			Doc:   "What the cluster's nodes call that registry, if it is something else.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.PullRegistry }, value: unlessEmpty(imagePrefix),
+		}, {
 			Path: "kubernetes.build.insecure", Default: "false", Example: "true",
-			Doc:   "The registry speaks plain HTTP. The cluster's nodes must know that, too.",
+			Doc: "The registry speaks plain HTTP, or has a certificate that nobody knows. The cluster's nodes must know " +
+				"that, too.",
 			field: func(c *Config) any { return &c.Kubernetes.Build.Insecure },
 		}, {
+			Path: "kubernetes.build.credentials", Example: "/etc/gantry/registry/config.json",
+			Doc: "A file in the form of Docker's config.json with accounts for the registry and for base images, a mounted " +
+				"Secret for example. What the runner's user is logged in to counts, too.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Credentials }, value: unlessEmpty(absolutePath),
+		}, {
+			Path: "kubernetes.build.tool", Example: "buildah",
+			Doc: "What builds: buildctl (a BuildKit daemon does) or buildah (in the runner's container). By default " +
+				"buildctl if an address is known, else buildah.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Tool }, value: unlessEmpty(oneOf("buildctl", "buildah")),
+		}, {
+			Path: "kubernetes.build.path", Example: "/usr/local/bin/buildctl",
+			Doc:   "The program buildctl or buildah, if it is not in one of the system's usual directories.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Path }, value: unlessEmpty(absolutePath),
+		}, {
+			Path: "kubernetes.build.address", Example: "tcp://buildkitd.ci:1234",
+			Doc:   "Where the BuildKit daemon listens. BUILDKIT_HOST in the runner's environment says it, too.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Address }, value: unlessEmpty(buildAddress),
+		}, {
+			Path: "kubernetes.build.certificates", Example: "/etc/gantry/buildkit",
+			Doc:   "A folder with ca.pem, cert.pem and key.pem (or ca.crt, tls.crt and tls.key) for the BuildKit daemon.",
+			field: func(c *Config) any { return &c.Kubernetes.Build.Certificates }, value: unlessEmpty(absolutePath),
+		},
+	}
+}
+
+func kubernetesSyncKeys() []Key {
+	return []Key{
+		{
 			Path: "kubernetes.sync.exclude", Example: `["**/node_modules/.cache", "*.iso"]`,
 			Doc: "Without a shared volume: paths below the work folder that are not carried from the runner to the pod or " +
 				"back. `*` is anything but a slash, `**` anything; a pattern without a slash means names in any folder.",
