@@ -46,6 +46,8 @@ type ServerOptions struct {
 	// Main is where the container's own program prints, which Client.Main starts, and whose end is the server's. nil: the
 	// container has none.
 	Main *os.File
+	// Services are further operations of the agent, by name.
+	Services map[string]Service
 	// Furnish makes what the container is to have and gives what cannot be made, which is told to whoever asks who the agent
 	// is. Others may undo it: it is called again and again. nil: there is nothing to make.
 	Furnish func() []Undone
@@ -188,11 +190,11 @@ func (s *Server) accept(ctx context.Context, l net.Listener) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		go s.handle(conn)
+		go s.handle(ctx, conn)
 	}
 }
 
-func (s *Server) handle(conn net.Conn) {
+func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	heard := &pulse{Conn: conn}
 	in := bufio.NewReaderSize(heard, 4<<10)
@@ -208,10 +210,10 @@ func (s *Server) handle(conn net.Conn) {
 		return
 	}
 	heard.limit = missed * req.Heartbeat
-	s.dispatch(conn, in, &req)
+	s.dispatch(ctx, conn, in, &req)
 }
 
-func (s *Server) dispatch(conn net.Conn, in *bufio.Reader, req *request) {
+func (s *Server) dispatch(ctx context.Context, conn net.Conn, in *bufio.Reader, req *request) {
 	switch {
 	case req.Protocol != protocol:
 		s.refuse(conn, refusedProtocol, fmt.Sprintf("the agent speaks version %d, the client %d", protocol, req.Protocol))
@@ -247,6 +249,8 @@ func (s *Server) dispatch(conn net.Conn, in *bufio.Reader, req *request) {
 			r.giveUp()
 		}
 		writeJSON(conn, frameHello, s.hello())
+	case s.opts.Services[req.Op] != nil:
+		s.opts.Services[req.Op].attend(ctx, conn, in, req.Body)
 	default:
 		s.refuse(conn, refusedProtocol, "cannot do "+req.Op)
 	}

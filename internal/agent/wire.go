@@ -57,6 +57,9 @@ type request struct {
 
 	Env map[string]string `json:"env,omitempty"` // claim: the container's environment, beside what it has
 
+	// Body is what a Service makes of it.
+	Body json.RawMessage `json:"body,omitempty"`
+
 	// Heartbeat is how often the client will send a ping; 0: never, and silence means nothing.
 	Heartbeat time.Duration `json:"heartbeat,omitempty"`
 }
