@@ -17,6 +17,7 @@ const (
 	EnvRootless   = "GANTRY_TEST_ROOTLESS"
 	EnvRegistry   = "GANTRY_TEST_REGISTRY"
 	EnvKubernetes = "GANTRY_TEST_KUBERNETES"
+	EnvBuildKit   = "GANTRY_TEST_BUILDKIT"
 )
 
 // Engine is a running container engine.
@@ -58,6 +59,12 @@ type RegistryServer struct {
 	Image    string // an image that is there
 }
 
+// BuildKitDaemon is a running buildkitd, which takes the registry without TLS. It is for root.
+type BuildKitDaemon struct {
+	Address  string // for buildctl --addr
+	Buildctl string // absolute path
+}
+
 // KubernetesNode is a running cluster of one node; package kubetest works with it.
 type KubernetesNode struct {
 	Kubeconfig string // file of the cluster's administrator
@@ -87,6 +94,7 @@ type Facts struct {
 	Registry *RegistryServer
 
 	Kubernetes *KubernetesNode
+	BuildKit   *BuildKitDaemon
 }
 
 // Environ renders the facts as NAME=JSON, for the tests' environment.
@@ -101,6 +109,7 @@ func (f Facts) Environ() ([]string, error) {
 		{EnvRootless, f.Rootless, f.Rootless != nil},
 		{EnvRegistry, f.Registry, f.Registry != nil},
 		{EnvKubernetes, f.Kubernetes, f.Kubernetes != nil},
+		{EnvBuildKit, f.BuildKit, f.BuildKit != nil},
 	}
 	var env []string
 	for _, n := range named {

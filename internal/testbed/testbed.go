@@ -38,6 +38,12 @@ func Kubernetes(t testing.TB) *KubernetesNode {
 	return need[KubernetesNode](t, EnvKubernetes, "kubernetes")
 }
 
+// BuildKit is the testbed's BuildKit. Without one the test is skipped, or failed when CI=true.
+func BuildKit(t testing.TB) *BuildKitDaemon {
+	t.Helper()
+	return need[BuildKitDaemon](t, EnvBuildKit, "registry,buildkit")
+}
+
 // Engines lists the engines of the testbed: all three when CI=true, at the desk those that are running; with none
 // the test is skipped.
 func Engines(t testing.TB) []*Engine {

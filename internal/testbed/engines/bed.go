@@ -55,7 +55,7 @@ type Options struct {
 }
 
 // Parts are what a bed can hold.
-func Parts() []string { return append(usual(), "kubernetes") }
+func Parts() []string { return append(usual(), "kubernetes", "buildkit") }
 
 // usual are the parts that a bed holds unless it is told which.
 func usual() []string { return []string{"docker", "podman", "rootless", "registry"} }
@@ -155,6 +155,7 @@ func (b *Bed) parts(only []string) []part {
 		}},
 		{"registry", b.startRegistry, b.fillRegistry},
 		{"kubernetes", b.startKubernetes, b.joinKubernetes},
+		{"buildkit", b.startBuildKit, func(context.Context, *built) error { return nil }},
 	}
 	if len(only) == 0 {
 		only = usual()

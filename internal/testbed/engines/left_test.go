@@ -72,7 +72,7 @@ func TestPlanPackages(t *testing.T) {
 		{"everything is there", nil, func(string) bool { return true }, nil},
 		{"docker needs no podman", []string{"docker"}, has("bash", "ldd"), []string{"busybox-static", "docker.io", "iptables"}},
 		{"a package is named once", []string{"docker"}, has("/bin/busybox", "bash", "ldd", "iptables"), []string{"docker.io"}},
-		{"the registry", []string{"registry"}, has("/bin/busybox", "bash", "ldd"), []string{"docker-registry"}},
+		{"the registry", []string{"registry"}, has("/bin/busybox", "bash", "ldd"), []string{"docker-registry", "buildah"}},
 	} {
 		if got := planPackages(c.only, c.present); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

@@ -32,7 +32,7 @@ func requirements() []requirement {
 		{"docker", "docker.io", []string{"docker"}},
 		{"iptables", "iptables", []string{"docker", "podman", "rootless", "kubernetes"}},
 		{"podman", "podman", podman},
-		{"runc", "runc", []string{"podman", "rootless", "kubernetes"}},
+		{"runc", "runc", []string{"podman", "rootless", "kubernetes", "buildkit"}},
 		{"/usr/lib/podman/netavark", "netavark", podman},
 		{"/usr/lib/podman/aardvark-dns", "aardvark-dns", podman},
 		{"newuidmap", "uidmap", rootless},
@@ -40,6 +40,7 @@ func requirements() []requirement {
 		{"slirp4netns", "slirp4netns", rootless},
 		{"fuse-overlayfs", "fuse-overlayfs", rootless},
 		{"docker-registry", "docker-registry", []string{"registry", "kubernetes"}},
+		{"buildah", "buildah", []string{"registry"}}, // it builds for registries
 		{"containerd", "containerd", kubernetes},
 		{"ctr", "containerd", kubernetes},
 		{"/usr/lib/cni/bridge", "containernetworking-plugins", kubernetes},
@@ -85,6 +86,11 @@ func Prepare(ctx context.Context, only []string, talk io.Writer) error {
 	}
 	if err := supply(ctx, only, missing, talk); err != nil {
 		return err
+	}
+	if slices.Contains(only, "buildkit") {
+		if _, err := buildBuildKit(ctx, talk); err != nil {
+			return err
+		}
 	}
 	if !slices.Contains(only, "kubernetes") {
 		return nil
