@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path"
@@ -19,32 +20,61 @@ import (
 
 const realDir = "../workflow/testdata/real"
 
-// Workflows as people write them end as their comments on top expect.
+// envReal names a copy of the workflows that every user can read.
+const envReal = "GANTRY_TEST_REAL"
+
+// Workflows as people write them end as their comments on top expect: all of them on Docker, and those with something of
+// an engine's in them on Podman, with and without root, too.
 func TestRealWorkflows(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(realDir, "*.yml"))
-	if err != nil || len(files) < 25 {
-		t.Fatalf("%d workflows, %v; at least 25 are promised", len(files), err)
+	dir := realCopy(t)
+	for _, e := range testbed.Engines(t) {
+		t.Run(e.Label, func(t *testing.T) {
+			if testbed.RunAs(t, e, envBin+"="+os.Getenv(envBin), envReal+"="+dir) {
+				return
+			}
+			names := []string{"postgres-service", "redis-by-port", "docker-actions", "service-command", "mysql-credentials",
+				"background-steps", "unhealthy-service", "volumes-and-options"}
+			if e.Name == "docker" {
+				names = realNames(t, dir)
+			}
+			playReal(t, e, dir, names)
+		})
 	}
-	playReal(t, testbed.Docker(t), files)
 }
 
-// Those with something of an engine's in them end so on Podman too.
-func TestRealWorkflowsOnPodman(t *testing.T) {
-	var files []string
-	for _, name := range []string{"postgres-service", "redis-by-port", "docker-actions", "service-command", "mysql-credentials",
-		"background-steps", "unhealthy-service"} {
-		files = append(files, filepath.Join(realDir, name+".yml"))
+// realNames are all workflows.
+func realNames(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.yml"))
+	if err != nil || len(names) < 25 {
+		t.Fatalf("%d workflows, %v; at least 25 are promised", len(names), err)
 	}
-	playReal(t, testbed.Podman(t), files)
+	for i, name := range names {
+		names[i] = strings.TrimSuffix(filepath.Base(name), ".yml")
+	}
+	return names
 }
 
-func playReal(t *testing.T, e *testbed.Engine, files []string) {
-	repository := filepath.Join(t.TempDir(), "repository")
-	if err := os.CopyFS(repository, os.DirFS(realDir)); err != nil {
+// realCopy copies the workflows, with what belongs to them, to where every user can read them.
+func realCopy(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv(envReal); dir != "" {
+		return dir
+	}
+	dir, err := os.MkdirTemp("/tmp", "gantry-real-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := errors.Join(os.Chmod(dir, 0o755), os.CopyFS(dir, os.DirFS(realDir))); err != nil {
 		t.Fatal(err)
 	}
 	for _, script := range []string{".github/actions/*/*.sh", "standins/*/bin/*"} { // CopyFS keeps no mode
-		found, err := filepath.Glob(filepath.Join(repository, script))
+		found, err := filepath.Glob(filepath.Join(dir, script))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,17 +84,35 @@ func playReal(t *testing.T, e *testbed.Engine, files []string) {
 			}
 		}
 	}
+	return dir
+}
+
+func playReal(t *testing.T, e *testbed.Engine, dir string, names []string) {
 	for _, name := range []string{"tools", "service"} {
-		buildStandIn(t, e, name, filepath.Join(repository, "standins", name))
+		buildStandIn(t, e, name, filepath.Join(dir, "standins", name))
 	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yml"), func(t *testing.T) {
-			h := readHeader(read(t, file))
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			file := name + ".yml"
+			h := readHeader(read(t, filepath.Join(dir, file)))
+			skipWithout(t, e, h.options)
 			for image, origin := range h.images {
 				h.flags = append(h.flags, "--image-rewrite", image+"="+tagStandIn(t, e, image, origin))
 			}
-			playOne(t, e, repository, filepath.Base(file), h)
+			playOne(t, e, dir, file, h)
 		})
+	}
+}
+
+// skipWithout skips a test if the engine itself refuses options on this machine.
+func skipWithout(t *testing.T, e *testbed.Engine, options []string) {
+	t.Helper()
+	if len(options) == 0 {
+		return
+	}
+	args := slices.Concat([]string{"run", "--rm"}, options, []string{standIn("tools"), "true"})
+	if out, err := e.Command(ctx(t), args...).CombinedOutput(); err != nil {
+		t.Skipf("%s cannot do that here: %v\n%s", e.Label, err, out)
 	}
 }
 
@@ -104,7 +152,9 @@ type header struct {
 	result string
 	jobs   map[string]string
 	images map[string]string
-	flags  []string
+	// options are those of a container that the engine has to accept on this machine.
+	options []string
+	flags   []string
 }
 
 func readHeader(text string) header {
@@ -121,6 +171,8 @@ func readHeader(text string) header {
 				h.jobs[id] = result
 			case m[1] == "images":
 				h.images[name] = value
+			case m[1] == "options":
+				h.options = append(h.options, field)
 			case flag[m[1]] != "":
 				h.flags = append(h.flags, flag[m[1]], field)
 			}
