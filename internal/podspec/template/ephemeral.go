@@ -11,16 +11,17 @@ import (
 	"github.com/gantry-ci/gantry/internal/config"
 )
 
-// notEphemeral are the keys that an ephemeral container cannot have.
+// notEphemeral are the keys that an ephemeral container cannot have, or that are in its own process' way: it is gantry's
+// agent that starts the program of a service there.
 func notEphemeral() []string {
-	return []string{"lifecycle", "livenessProbe", "ports", "readinessProbe", "resizePolicy", "resources", "restartPolicy",
+	return []string{"args", "command", "lifecycle", "livenessProbe", "ports", "readinessProbe", "resizePolicy", "resources", "restartPolicy",
 		"restartPolicyRules", "startupProbe"}
 }
 
 // ApplyEphemeral merges what the template says of one container into an ephemeral container of a running pod. names are
-// JobName for the job container and for container steps, and Service.Names for a service. t may be nil. Call it before
-// anything is put in front of the container's own command. Notes name what an ephemeral container cannot have
-// (resources, ports, probes, life-cycle, mounts with a subPath, volumes that pod does not have).
+// JobName for the job container and for container steps, and Service.Names for a service. t may be nil. Notes name what
+// an ephemeral container cannot have (resources, ports, probes, life-cycle, another command, mounts with a subPath, volumes
+// that pod does not have).
 func (t *Template) ApplyEphemeral(pod *corev1.Pod, container *corev1.Container, names ...string) (notes []string, problems config.Problems) {
 	if t == nil {
 		return nil, nil

@@ -160,7 +160,9 @@ spec:
     - {name: cache, mountPath: /npm, subPath: npm}
     - {name: other, mountPath: /other}
   - name: $redis
-    command: [redis-server, --save, ""]
+    command: [redis-server]
+    args: [--save, ""]
+    workingDir: /data
 `)
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "cache"}, {Name: "work"}}}}
 	job := &corev1.Container{Name: "gantry-1-job", Image: "node:22", VolumeMounts: []corev1.VolumeMount{{Name: "work", MountPath: "/__w"}}}
@@ -174,11 +176,11 @@ spec:
 	if diff := cmp.Diff(want, job); diff != "" {
 		t.Error(diff)
 	}
-	redis := &corev1.Container{Name: "gantry-1-svc-0", Image: "redis:7"}
-	if notes, problems := parsed.ApplyEphemeral(pod, redis, "redis", "cache"); len(notes)+len(problems) > 0 {
+	redis := &corev1.Container{Name: "gantry-1-svc-0", Image: "redis:7", Command: []string{"agent"}}
+	if notes, problems := parsed.ApplyEphemeral(pod, redis, "redis", "cache"); len(notes) != 2 || len(problems) > 0 {
 		t.Error(notes, problems)
 	}
-	if redis.ImagePullPolicy != corev1.PullAlways || !slices.Equal(redis.Command, []string{"redis-server", "--save", ""}) {
+	if redis.ImagePullPolicy != corev1.PullAlways || !slices.Equal(redis.Command, []string{"agent"}) || redis.WorkingDir != "/data" {
 		t.Errorf("%+v", redis)
 	}
 }
