@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
-	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 	"github.com/gantry-ci/gantry/internal/testbed/kubenode"
 )
 
@@ -26,13 +25,18 @@ const (
 const imagesHost = "gantry.test"
 
 func (b *Bed) node() *kubenode.Node {
+	open, private := kubenode.Address+openPort, kubenode.Address+privatePort
 	return &kubenode.Node{
-		Dir:        b.state.Node,
-		Pause:      testbed.Pause,
-		Archive:    filepath.Join(b.Dir, "images.tar"),
-		Registries: map[string]string{imagesHost: kubenode.Address + openPort, kubenode.Address + openPort: kubenode.Address + openPort, kubenode.Address + privatePort: kubenode.Address + privatePort},
-		Env:        []string{marker + "=" + b.Dir},
-		Path:       cleanPath,
+		Dir:     b.state.Node,
+		Pause:   testbed.Pause,
+		Archive: filepath.Join(b.Dir, "images.tar"),
+		Registries: map[string]string{
+			open:       "http://" + open + "/v2",
+			private:    "http://" + private + "/v2",
+			imagesHost: "http://" + open + "/v2/" + imagesHost,
+		},
+		Env:  []string{marker + "=" + b.Dir},
+		Path: cleanPath,
 	}
 }
 
@@ -91,37 +95,20 @@ func (b *Bed) kubernetesFacts(node *kubenode.Node) (*testbed.KubernetesNode, err
 
 // joinKubernetes brings the images to the node and into the registry, and waits until pods run.
 func (b *Bed) joinKubernetes(ctx context.Context, made *built) error {
-	node, err := b.startedNode()
-	if err != nil {
-		return err
-	}
+	node := b.node()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return node.Join(ctx) })
 	group.Go(func() error {
 		client := registryClient{server: &b.state.Facts.Kubernetes.Registry}
 		for _, image := range made.images {
 			name, tag, _ := strings.Cut(image.Name, ":")
-			// As the mirror of its host the registry is asked for the name without it.
-			for _, repository := range []string{name, strings.TrimPrefix(name, imagesHost+"/")} {
-				if err := client.push(ctx, repository, tag, image); err != nil {
-					return err
-				}
+			if err := client.push(ctx, name, tag, image); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 	return group.Wait()
-}
-
-// startedNode is the node with the program that its control plane runs.
-func (b *Bed) startedNode() (*kubenode.Node, error) {
-	node := b.node()
-	api, err := daemon.Read(filepath.Join(node.Daemons(), "kube-apiserver.json"))
-	if err != nil {
-		return nil, err
-	}
-	node.Program = api.Args[0]
-	return node, nil
 }
 
 func (b *Bed) endKubernetes(ctx context.Context) error {

@@ -122,3 +122,20 @@ func (n *Node) Left(ctx context.Context) ([]string, error) {
 func initial(namespace string) bool {
 	return namespace == "default" || strings.HasPrefix(namespace, "kube-")
 }
+
+// KubeletAnswers asks the kubelet of this network namespace whether it works.
+func KubeletAnswers(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+healthPort+"/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("asking the kubelet: %w", err)
+	}
+	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("asking the kubelet: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the kubelet answers %s", answer.Status)
+	}
+	return nil
+}

@@ -125,8 +125,8 @@ func (n *Node) writeConfigs() error {
 			return err
 		}
 	}
-	for host, address := range n.Registries {
-		text := fmt.Sprintf("[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", address)
+	for host, url := range n.Registries {
+		text := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n", url)
 		if err := n.write(filepath.Join("registries", host, "hosts.toml"), text); err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ type Node struct {
 	Program    string            // from Build
 	Pause      string            // the image of pods' first process, in Archive
 	Archive    string            // images, as `docker save` writes them
-	Registries map[string]string // host in an image's name -> host:port, spoken to without TLS
+	Registries map[string]string // host in an image's name -> URL of what is asked instead
 	Env        []string          // of every daemon
 	Path       string            // where containerd and runc are looked for
 }
@@ -65,8 +65,8 @@ func (n *Node) Network(ctx context.Context) error {
 	return n.makeNetwork(ctx)
 }
 
-// Start starts the control plane and the node's own daemons, and returns once the API server answers and containerd
-// runs: images can be imported. Network was called before. What an error leaves is ended by Down.
+// Start starts every part of the cluster, and returns once the API server answers. Network was called before. What an
+// error leaves is ended by Down.
 func (n *Node) Start(ctx context.Context) error {
 	if err := writeCertificates(n.path("pki")); err != nil {
 		return err
@@ -80,30 +80,45 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := n.startContainerd(); err != nil {
 		return err
 	}
-	if err := n.startPart("etcd", flags(
-		"data-dir", n.path("etcd"), "log-level", "warn", "unsafe-no-fsync", "true",
-		"listen-client-urls", "http://127.0.0.1:"+etcdPort, "advertise-client-urls", "http://127.0.0.1:"+etcdPort,
-		"listen-peer-urls", "http://127.0.0.1:"+etcdPeerPort,
-		"initial-advertise-peer-urls", "http://127.0.0.1:"+etcdPeerPort,
-		"initial-cluster", "default=http://127.0.0.1:"+etcdPeerPort)); err != nil {
-		return err
+	for _, p := range n.parts() {
+		if err := n.startPart(p); err != nil {
+			return err
+		}
+		if p.name != "kube-apiserver" {
+			continue
+		}
+		if err := n.await(ctx, p.name, func() error { return n.answers(ctx) }); err != nil {
+			return err
+		}
 	}
-	if err := n.startPart("kube-apiserver", n.apiServerArgs()); err != nil {
-		return err
-	}
-	return n.await(ctx, "kube-apiserver", func() error { return n.answers(ctx) })
+	return nil
 }
 
-// Join starts what makes pods run, and returns once they can. Images were imported before.
+// Join brings the images in, and returns once pods run.
 func (n *Node) Join(ctx context.Context) error {
 	if err := n.importImages(ctx); err != nil {
 		return err
 	}
+	return n.await(ctx, "kubelet", func() error { return n.usable(ctx) })
+}
+
+// part is one of the node program's.
+type part struct {
+	name string
+	args []string
+}
+
+// parts are listed as they are started. Those after the API server wait long before they ask it again.
+func (n *Node) parts() []part {
 	pki := n.path("pki") + "/"
-	for _, part := range []struct {
-		name string
-		args []string
-	}{
+	return []part{
+		{"etcd", flags(
+			"data-dir", n.path("etcd"), "log-level", "warn", "unsafe-no-fsync", "true",
+			"listen-client-urls", "http://127.0.0.1:"+etcdPort, "advertise-client-urls", "http://127.0.0.1:"+etcdPort,
+			"listen-peer-urls", "http://127.0.0.1:"+etcdPeerPort,
+			"initial-advertise-peer-urls", "http://127.0.0.1:"+etcdPeerPort,
+			"initial-cluster", "default=http://127.0.0.1:"+etcdPeerPort)},
+		{"kube-apiserver", n.apiServerArgs()},
 		{"kube-controller-manager", append(n.controllerArgs("kube-controller-manager", controllerPort), flags(
 			"root-ca-file", pki+"ca.crt", "service-account-private-key-file", pki+"tokens.key",
 			"use-service-account-credentials", "true",
@@ -112,20 +127,15 @@ func (n *Node) Join(ctx context.Context) error {
 		{"kubelet", flags("config", n.path("kubelet.yaml"), "kubeconfig", n.path("kubelet.kubeconfig"),
 			"hostname-override", Name, "node-ip", Address, "root-dir", n.path("kubelet"))},
 		{"kube-proxy", flags("config", n.path("kube-proxy.yaml"))},
-	} {
-		if err := n.startPart(part.name, part.args); err != nil {
-			return err
-		}
 	}
-	return n.await(ctx, "kubelet", func() error { return n.usable(ctx) })
 }
 
-func (n *Node) startPart(name string, args []string) error {
-	s := n.spec(name, append([]string{n.Program, name}, args...))
-	if name == "kubelet" { // it mounts volumes that containerd must see
+func (n *Node) startPart(p part) error {
+	s := n.spec(p.name, append([]string{n.Program, p.name}, p.args...))
+	if p.name == "kubelet" { // it mounts volumes that containerd must see
 		s.Mounts = n.file("containerd")
 	}
-	_, err := s.Start(n.file(name))
+	_, err := s.Start(n.file(p.name))
 	return err
 }
 
@@ -185,8 +195,8 @@ func (n *Node) importImages(ctx context.Context) error {
 func (n *Node) Down(ctx context.Context) error {
 	daemons, err := daemon.ReadAll(n.Daemons())
 	errs := []error{err}
-	for _, name := range []string{"kubelet", "kube-scheduler", "kube-controller-manager", "kube-proxy", "kube-apiserver", "etcd"} {
-		daemons[name].Process.End(0) // nothing of the cluster is kept
+	for _, p := range slices.Backward(n.parts()) {
+		daemons[p.name].Process.End(0) // nothing of the cluster is kept
 	}
 	errs = append(errs, removeGroup(n.group()))
 	daemons["containerd"].Process.End(5 * time.Second)

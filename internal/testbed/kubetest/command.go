@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 	"github.com/gantry-ci/gantry/internal/testbed/kubenode"
 )
 
@@ -39,12 +40,15 @@ func (r *Runner) Command(ctx context.Context, p Program) (*Command, error) {
 
 // Signal sends a signal, also SIGKILL, to the program itself.
 func (c *Command) Signal(signal syscall.Signal) error {
-	text, err := os.ReadFile(c.pidFile)
-	if err != nil {
-		return fmt.Errorf("finding the program in the pod: %w", err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
+	var pid int
+	// The file is written a moment after the program has begun.
+	if err := daemon.Poll(context.Background(), time.Second, func() error {
+		text, err := os.ReadFile(c.pidFile)
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		}
+		return err
+	}); err != nil {
 		return fmt.Errorf("finding the program in the pod: %w", err)
 	}
 	return syscall.Kill(pid, signal)

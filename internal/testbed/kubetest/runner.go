@@ -43,6 +43,7 @@ type RunnerSpec struct {
 type Runner struct {
 	Namespace string
 	Pod       string
+	User      string // its service account, as the API server calls it
 	UID       int64
 	Work      string // the work folder, as the runner sees it
 	Claim     string // the volume claim that it lies on, or ""
@@ -72,7 +73,9 @@ func (c *Cluster) Runner(t testing.TB, spec RunnerSpec) *Runner {
 	if spec.Work == SharedClaim {
 		r.Claim = c.Claim(t, spec.Namespace, corev1.ReadWriteMany)
 	}
-	pod := runnerPod(spec, c.allow(t, spec.Namespace, spec.Rules), r.Claim)
+	account := c.allow(t, spec.Namespace, spec.Rules)
+	r.User = "system:serviceaccount:" + spec.Namespace + ":" + account
+	pod := runnerPod(spec, account, r.Claim)
 	c.Create(t, pod)
 	r.Pod = pod.Name
 	pod = c.AwaitPod(t, r.Namespace, r.Pod, "running", Running)
