@@ -2,11 +2,12 @@ package kubenode
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -17,14 +18,10 @@ func (n *Node) makeNetwork(ctx context.Context) error {
 	if _, err := net.InterfaceByName(bridge); err == nil {
 		return fmt.Errorf("another node runs in this network (its bridge %s is there): end it, or have `testbed run` start this one in a network of its own", bridge)
 	}
-	before, err := os.ReadFile(forwarding)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(n.Dir, "ip_forward"), before, 0o644)
+	if err := n.noteNetwork(); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.WriteFile(forwarding, []byte("1"), 0)
-	}
-	if err != nil {
+	if err := os.WriteFile(forwarding, []byte("1"), 0); err != nil {
 		return fmt.Errorf("letting pods reach each other: %w", err)
 	}
 	for _, command := range []string{
@@ -44,14 +41,55 @@ func (n *Node) makeNetwork(ctx context.Context) error {
 	return nil
 }
 
-// dropNetwork takes away what makeNetwork and kube-proxy have made. What is not there is fine.
-func (n *Node) dropNetwork(ctx context.Context) error {
-	var errs []error
-	if before, err := os.ReadFile(filepath.Join(n.Dir, "ip_forward")); err == nil {
-		errs = append(errs, os.WriteFile(forwarding, before, 0))
-	} else {
-		return nil // none was made
+// network is the one that a node's bridge was made in.
+type network struct {
+	Namespace  string // as /proc/self/ns/net names it
+	Forwarding string // the setting as it was
+}
+
+func (n *Node) noteNetwork() error {
+	before, err := os.ReadFile(forwarding)
+	if err != nil {
+		return fmt.Errorf("reading the network's settings: %w", err)
 	}
+	space, err := currentNetwork()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(network{space, string(before)})
+	if err != nil {
+		return fmt.Errorf("noting the network: %w", err)
+	}
+	return n.write("network.json", string(text))
+}
+
+func currentNetwork() (string, error) {
+	space, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return "", fmt.Errorf("finding the network: %w", err)
+	}
+	return space, nil
+}
+
+// dropNetwork takes away what makeNetwork and kube-proxy have made. What is not there is fine. A network that this
+// process is not in goes with the node's processes, and another node may have the same names here.
+func (n *Node) dropNetwork(ctx context.Context) error {
+	text, err := os.ReadFile(n.path("network.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var made network
+	if err == nil {
+		err = json.Unmarshal(text, &made)
+	}
+	if err != nil {
+		return fmt.Errorf("finding the node's network: %w", err)
+	}
+	space, err := currentNetwork()
+	if err != nil || space != made.Namespace {
+		return err
+	}
+	errs := []error{os.WriteFile(forwarding, []byte(made.Forwarding), 0)}
 	for _, command := range []string{
 		"iptables -w -D FORWARD -i " + bridge + " -j ACCEPT",
 		"iptables -w -D FORWARD -o " + bridge + " -j ACCEPT",
