@@ -9,9 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/podspec/rbac"
-	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // rbacOptions are the flags of `gantry rbac`.
@@ -47,7 +45,11 @@ is for any mode: gantry chooses among those that are permitted.`,
 }
 
 func runRBAC(p *Process, o rbacOptions) error {
-	cfg, err := p.configuration(o.file)
+	place, err := p.place("")
+	if err != nil {
+		return err
+	}
+	cfg, err := loadFrom(place.sources(o.file))
 	if err != nil {
 		return err
 	}
@@ -68,17 +70,4 @@ func runRBAC(p *Process, o rbacOptions) error {
 	}
 	_, err = io.WriteString(p.Stdout, rbac.Role(need, namespace, o.name, o.serviceAccount))
 	return err
-}
-
-// configuration loads what is in force for a command; a file that is not valid is an error with all its problems.
-func (p *Process) configuration(file string) (*config.Config, error) {
-	place, err := p.place("")
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := config.Load(place.sources(file))
-	if err != nil {
-		return nil, verdict.New(verdict.Configuration, "`gantry config` shows the configuration that is in force", "%w", err)
-	}
-	return cfg, nil
 }
