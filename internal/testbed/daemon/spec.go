@@ -155,3 +155,12 @@ func ReadAll(dir string) (map[string]Spec, error) {
 	}
 	return all, nil
 }
+
+// Network names the network namespace of this process: what was made in another is not to be looked for here.
+func Network() (string, error) {
+	space, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return "", fmt.Errorf("finding the network: %w", err)
+	}
+	return space, nil
+}

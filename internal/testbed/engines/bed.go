@@ -41,7 +41,8 @@ type state struct {
 	Owner     daemon.Process
 	Keep      bool // the bed outlives its owner
 	Processes []daemon.Process
-	Bridge    string // of Docker's default network
+	Network   string // see daemon.Network
+	Bridge    string // of Docker's default network, in that network
 	Node      string // the directory of the Kubernetes node
 	Facts     testbed.Facts
 }
@@ -94,6 +95,10 @@ func newBed(opts Options) (*Bed, error) {
 		return nil, fmt.Errorf("opening the testbed's directory: %w", err)
 	}
 	bed := &Bed{Dir: dir, talk: opts.Writer}
+	var err error
+	if bed.state.Network, err = daemon.Network(); err != nil {
+		return nil, err
+	}
 	bed.state.Keep = opts.Keep
 	bed.state.Owner = daemon.Self("testbed")
 	return bed, bed.save()

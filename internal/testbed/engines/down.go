@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 )
 
 // dirPrefix begins the names of beds' directories. Short: the path of a socket may have 107 bytes.
@@ -36,9 +37,19 @@ func (b *Bed) Down() error {
 		p.End(15 * time.Second)
 	}
 	killAllIn(b.Dir)
-	err := errors.Join(nodeErr, dropBridge(b.state.Bridge), unmountAllIn(b.Dir), removeDir(b.Dir))
+	err := errors.Join(nodeErr, b.dropBridge(), unmountAllIn(b.Dir), removeDir(b.Dir))
 	fmt.Fprintf(b.talk, "testbed: down in %.1f s\n", time.Since(begin).Seconds())
 	return err
+}
+
+// dropBridge deletes the bridge of the bed's Docker, unless it went with the bed's network: the machine's own Docker has
+// one of the same name.
+func (b *Bed) dropBridge() error {
+	network, err := daemon.Network()
+	if err != nil || network != b.state.Network {
+		return err
+	}
+	return dropBridge(b.state.Bridge)
 }
 
 // empty removes all containers and networks of an engine. What does not succeed is only told: the engine's

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 )
 
 const forwarding = "/proc/sys/net/ipv4/ip_forward"
@@ -43,7 +45,7 @@ func (n *Node) makeNetwork(ctx context.Context) error {
 
 // network is the one that a node's bridge was made in.
 type network struct {
-	Namespace  string // as /proc/self/ns/net names it
+	Namespace  string // see daemon.Network
 	Forwarding string // the setting as it was
 }
 
@@ -52,7 +54,7 @@ func (n *Node) noteNetwork() error {
 	if err != nil {
 		return fmt.Errorf("reading the network's settings: %w", err)
 	}
-	space, err := currentNetwork()
+	space, err := daemon.Network()
 	if err != nil {
 		return err
 	}
@@ -61,14 +63,6 @@ func (n *Node) noteNetwork() error {
 		return fmt.Errorf("noting the network: %w", err)
 	}
 	return n.write("network.json", string(text))
-}
-
-func currentNetwork() (string, error) {
-	space, err := os.Readlink("/proc/thread-self/ns/net")
-	if err != nil {
-		return "", fmt.Errorf("finding the network: %w", err)
-	}
-	return space, nil
 }
 
 // dropNetwork takes away what makeNetwork and kube-proxy have made. What is not there is fine. A network that this
@@ -85,7 +79,7 @@ func (n *Node) dropNetwork(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding the node's network: %w", err)
 	}
-	space, err := currentNetwork()
+	space, err := daemon.Network()
 	if err != nil || space != made.Namespace {
 		return err
 	}
