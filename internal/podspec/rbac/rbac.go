@@ -48,10 +48,15 @@ func table() []row {
 			Why: "to read the runner's own pod, and the state of the job's containers"}},
 		{pod: true, Rule: Rule{Resource: "pods", Verbs: []string{"create", "delete", "list"},
 			Why: "to start the job's pod, and to find and remove what a job has left"}},
-		{inPod: true, pod: true, Rule: Rule{Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"},
-			Why: "to start containers in a pod that runs: those of container actions, and in-pod all of a job's"}},
-		{inPod: true, pod: true, Rule: Rule{Resource: "secrets", Verbs: []string{"create", "delete", "get", "list", "update"},
-			Why: "for the variables of services and the credentials of registries while a job runs"}},
+		{inPod: true, Rule: Rule{Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"},
+			Why: "to start the job's containers in the runner's pod"}},
+		{pod: true, Rule: Rule{Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"},
+			Why: "to start container actions in the job's pod"}},
+		{pod: true, Rule: Rule{Resource: "secrets", Verbs: []string{"create", "delete", "get", "list"},
+			Why: "for the variables of services, the credentials of registries and the agent's certificates while a job runs"}},
+		{inPod: true, Rule: Rule{Resource: "secrets", Verbs: []string{"create", "delete", "get", "list", "update"},
+			Why:      "for the credentials of registries while a job runs, and for variables of services whose image cannot be read",
+			Optional: "jobs with such containers then fail"}},
 		{pod: true, unshared: true, Rule: Rule{Resource: "pods/exec", Verbs: []string{"create", "get"},
 			Why:      "to reach the agent where the network does not let the runner connect to the job's pod",
 			Optional: "the job's pod must then be reachable at its address"}},
@@ -92,7 +97,7 @@ func add(rules []Rule, r Rule) []Rule {
 		return append(rules, r)
 	}
 	joined := &rules[i]
-	joined.Verbs = slices.Sorted(slices.Values(slices.Concat(joined.Verbs, r.Verbs)))
+	joined.Verbs = slices.Compact(slices.Sorted(slices.Values(slices.Concat(joined.Verbs, r.Verbs))))
 	joined.Why += "; " + r.Why
 	if r.Optional == "" || joined.Optional == "" {
 		joined.Optional = ""
@@ -116,20 +121,24 @@ func Find(verb, group, resource string) (Rule, bool) {
 func Missing(verb, group, resource string) string {
 	rule, _ := Find(verb, group, resource)
 	rule.Group, rule.Resource, rule.Verbs = group, resource, []string{verb}
-	return rule.yaml()
+	return rule.reason() + rule.yaml()
+}
+
+// reason is a comment: which verbs, what for, and what is without them.
+func (r Rule) reason() string {
+	if r.Why == "" {
+		return ""
+	}
+	text := "# " + strings.Join(r.Verbs, ", ") + ": " + r.Why
+	if r.Optional != "" {
+		text += " (not necessary: " + r.Optional + ")"
+	}
+	return text + "\n"
 }
 
 // yaml is the rule as an item of a Role's rules.
 func (r Rule) yaml() string {
-	var b strings.Builder
-	if r.Why != "" {
-		fmt.Fprintf(&b, "# %s\n", r.Why)
-	}
-	if r.Optional != "" {
-		fmt.Fprintf(&b, "# not necessary: %s\n", r.Optional)
-	}
-	fmt.Fprintf(&b, "- apiGroups: [%q]\n  resources: [%s]\n  verbs: [%s]\n", r.Group, r.Resource, strings.Join(r.Verbs, ", "))
-	return b.String()
+	return fmt.Sprintf("- apiGroups: [%q]\n  resources: [%s]\n  verbs: [%s]\n", r.Group, r.Resource, strings.Join(r.Verbs, ", "))
 }
 
 // Role is a Role and its RoleBinding as YAML, for the service account of the runner's pod. namespace "" leaves it to
@@ -144,6 +153,11 @@ func Role(n Need, namespace, name, serviceAccount string) string {
 	}
 	fmt.Fprintf(&b, "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n%srules:\n", metadata)
 	for _, r := range Rules(n) {
+		for _, part := range table() {
+			if part.applies(n) && part.Group == r.Group && part.Resource == r.Resource {
+				b.WriteString(part.reason())
+			}
+		}
 		b.WriteString(r.yaml())
 	}
 	fmt.Fprintf(&b, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n%s", metadata)
