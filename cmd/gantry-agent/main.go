@@ -36,6 +36,8 @@ func run(args []string) int {
 		return runServe(args[1:])
 	case "pipe":
 		return report(runPipe(args[1:]))
+	case "stop":
+		return report(runStop(args[1:]))
 	case "install":
 		return report(runInstall(args[1:]))
 	case "supervise":
@@ -114,6 +116,19 @@ func runPipe(args []string) error {
 		return err
 	}
 	return agent.Pipe(os.Stdin, os.Stdout, config.SocketPath())
+}
+
+// runStop ends the container, for whoever can start a program in it: stop [--dir DIR].
+func runStop(args []string) error {
+	config, err := agent.ParseServe(args)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(config.StopPath())
+	if err != nil {
+		return fmt.Errorf("stopping the container: %w", err)
+	}
+	return f.Close()
 }
 
 // runInstall copies this program: install TARGET. In a pod of its own the agent comes to the job's containers so.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/gantry-ci/gantry/internal/safefs"
 )
 
 // A container of a service runs the service's program, and the agent only starts it: so its arguments and its
@@ -168,6 +170,16 @@ func Stop(base, rel string) error {
 		return fmt.Errorf("stopping a container through its folder: %w", err)
 	}
 	return f.Close()
+}
+
+// Stopping tells whether Stop has been called for a folder.
+func Stopping(base, rel string) bool {
+	f, err := safefs.OpenPath(base, filepath.Join(rel, SharedDir, StopName))
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }
 
 // Alive tells whether an agent listens in a folder.

@@ -129,8 +129,14 @@ func TestAnAgentIsStoppedThroughItsFolder(t *testing.T) {
 	if !agent.Alive(t.Context(), s.base, "svc") {
 		t.Error("it listens, and seems not to")
 	}
+	if agent.Stopping(s.base, "svc") {
+		t.Error("nobody has stopped it")
+	}
 	for range 2 {
 		must(t, agent.Stop(s.base, "svc"))
+	}
+	if !agent.Stopping(s.base, "svc") {
+		t.Error("it is not known that it was stopped")
 	}
 	if end := s.wait(t); !errors.Is(end.err, agent.ErrStopped) || end.exit.Code != 0 {
 		t.Errorf("%+v", end)

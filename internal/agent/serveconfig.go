@@ -45,6 +45,9 @@ func (c ServeConfig) SocketPath() string { return path.Join(c.dir(), SocketName)
 // LeasePath is the lease of an agent for one step, as the container sees it.
 func (c ServeConfig) LeasePath() string { return path.Join(c.dir(), LeaseName) }
 
+// StopPath is the file that ends the container, as the container sees it.
+func (c ServeConfig) StopPath() string { return path.Join(c.dir(), StopName) }
+
 func (c ServeConfig) dir() string {
 	if c.Dir == "" {
 		return MountPoint

@@ -96,6 +96,9 @@ func (s *Server) Serve(ctx context.Context) (Exit, error) {
 	if s.opts.Listener != nil {
 		go s.accept(ctx, s.opts.Listener)
 	}
+	if s.stopped() { // before anybody could see that it listens
+		return Exit{}, ErrStopped
+	}
 	unclaimed, idle := s.after(s.opts.FirstClaim), s.after(s.opts.FirstStep)
 	started := s.started
 	for {
