@@ -26,7 +26,7 @@ func (s *scene) all(r *report) error {
 		version += " (daemon " + server + ")"
 	}
 	r.engines = append(r.engines, s.e.Label+" "+version)
-	for _, f := range []func() ([]row, error){s.scriptStep, s.output, s.together, s.containerStep, s.job} {
+	for _, f := range []func() ([]row, error){s.scriptStep, s.output, s.together, s.containerStep, s.job, s.start} {
 		rows, err := f()
 		if err != nil {
 			return err

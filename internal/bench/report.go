@@ -110,6 +110,8 @@ const notes = `
 * **container step**: an action's image that runs ` + "`true`" + ` on the job's network; beside it the same ` + "`run --rm`" + `.
 * **1 GiB of output**: a step that writes zeros, read to the end; beside it the same by ` + "`exec`" + `.
 * **64 steps at once**: script steps that run ` + "`true`" + `, until the last has ended; beside it 64 ` + "`exec`" + ` at once.
+* **gantry run, to the first call of the hook**: from the start of the command to a hook that notes the time, for a job
+  with a container and two steps.
 `
 
 // markdown is the document. What stands between the marks is also in README.md.

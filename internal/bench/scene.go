@@ -26,6 +26,7 @@ type scene struct {
 	ctx    context.Context
 	e      *testbed.Engine
 	quick  bool
+	bin    string // folder of the built programs
 	dir    string
 	runner *fakerunner.Runner
 }
@@ -41,7 +42,7 @@ func newScene(ctx context.Context, e *testbed.Engine, bin string, quick bool) (*
 	if err != nil {
 		return nil, err
 	}
-	return &scene{ctx: ctx, e: e, quick: quick, dir: dir, runner: r}, nil
+	return &scene{ctx: ctx, e: e, quick: quick, bin: bin, dir: dir, runner: r}, nil
 }
 
 func (s *scene) close() error {
