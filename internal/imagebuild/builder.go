@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/programs"
+	"github.com/gantry-ci/gantry/internal/registryauth"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -46,18 +48,16 @@ type Config struct {
 // Builder builds images. Its methods may be called concurrently.
 type Builder struct {
 	cfg      Config
-	accounts accounts
-	// search are the directories in which programs are looked for.
-	search []string
+	accounts *registryauth.Accounts
+	path     string // where programs are looked for
 }
 
 // New makes a Builder. It looks at nothing: what is wrong with the configuration is an error of Build.
 func New(cfg Config) *Builder {
-	env := environment(cfg.Env)
 	if cfg.Address == "" {
-		cfg.Address = env.get("BUILDKIT_HOST")
+		cfg.Address = environment(cfg.Env).get("BUILDKIT_HOST")
 	}
-	return &Builder{cfg: cfg, accounts: newAccounts(cfg.Credentials, env), search: systemDirectories()}
+	return &Builder{cfg: cfg, accounts: registryauth.New(cfg.Credentials, cfg.Env), path: programs.Path}
 }
 
 // Build builds an image and pushes it, unless the registry has it, and returns the reference by which a pod pulls it,
@@ -110,7 +110,7 @@ func (b *Builder) PullCredentials(ctx context.Context) (*engine.Credentials, err
 	if err != nil {
 		return nil, err
 	}
-	account, err := b.accounts.of(ctx, repository.Name())
+	account, err := b.accounts.Of(ctx, repository.Name())
 	if err != nil || account.Password == "" {
 		return nil, err
 	}

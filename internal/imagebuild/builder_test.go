@@ -32,6 +32,13 @@ func TestBuildsOnceAndPushes(t *testing.T) {
 	}
 	s.nothingLeft("")
 
+	if config, err := s.builder().Config(t.Context(), tag); err != nil || config.Config.Labels["io.gantry.role"] != "image" {
+		t.Errorf("its configuration: %+v, %v", config, err)
+	}
+	if _, err := s.builder().Config(t.Context(), "gantry-action:none"); !errors.Is(err, engine.ErrImageNotFound) {
+		t.Errorf("of an image that is not there: %v", err)
+	}
+
 	s.program("buildah", "exit 1")
 	again, err := s.build(t.Context())
 	if err != nil || again != ref || s.log.Len() > 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gantry-ci/gantry/internal/imagebuild/buildguard"
+	"github.com/gantry-ci/gantry/internal/programs"
 )
 
 // buildkit lets a buildkitd build, which runs beside the runner or anywhere else. It fetches base images and pushes by
@@ -57,7 +58,7 @@ func (p plan) openProxies() environment {
 
 func (p plan) buildkitEnv() environment {
 	env := environment{
-		"PATH=" + strings.Join(systemDirectories(), ":"), "HOME=" + p.below("home"), "TMPDIR=" + p.below("tmp"),
+		"PATH=" + programs.Path, "HOME=" + p.below("home"), "TMPDIR=" + p.below("tmp"),
 		"DOCKER_CONFIG=" + p.below("auth"),
 	}
 	if proxied := p.env.only(proxies()...); len(proxied) > 0 {

@@ -1,30 +1,11 @@
 package imagebuild
 
 import (
-	"fmt"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
-
-// systemDirectories are where programs are looked for: a job can put others first on the hook's own PATH.
-func systemDirectories() []string {
-	return []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-}
-
-// find looks for a program.
-func find(program string, directories []string) (string, error) {
-	for _, dir := range directories {
-		path := filepath.Join(dir, program)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("%s is in none of %s", program, strings.Join(directories, ", "))
-}
 
 // environment is a process' environment: NAME=VALUE, of which the last one of a name counts.
 type environment []string

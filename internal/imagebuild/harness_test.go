@@ -28,6 +28,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/imagebuild/buildguard"
+	"github.com/gantry-ci/gantry/internal/registryauth"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -68,10 +69,9 @@ func beHook() error {
 func (o order) builder() *Builder {
 	b := New(o.Config)
 	if len(o.Search) > 0 {
-		if b.search = append(o.Search, b.search...); o.alone {
-			b.search = []string{"/nowhere"}
+		if b.path = strings.Join(o.Search, ":") + ":" + b.path; o.alone {
+			b.path = "/nowhere"
 		}
-		b.accounts.search = b.search
 	}
 	return b
 }
@@ -82,8 +82,7 @@ func bePush() error {
 	if err != nil {
 		return err
 	}
-	accounts := accounts{configured: os.Args[3]}
-	account, err := accounts.of(context.Background(), ref.Context().Name())
+	account, err := registryauth.New(os.Args[3], nil).Of(context.Background(), ref.Context().Name())
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (b *Builder) make(ctx context.Context, spec engine.BuildSpec, image image, 
 	if err != nil {
 		return err
 	}
-	accounts, err := b.accounts.file(ctx, append([]string{image.pushed.Repository.Name()}, baseRepositories(spec.Dockerfile)...))
+	accounts, err := b.accounts.File(ctx, append([]string{image.pushed.Repository.Name()}, baseRepositories(spec.Dockerfile)...))
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (b *Builder) guarded(ctx context.Context, task buildguard.Task, talk io.Wri
 	defer open.close()
 	var answer bytes.Buffer
 	cmd := exec.Command(b.cfg.Guard[0], b.cfg.Guard[1:]...)
-	cmd.Env, cmd.Dir = []string{"PATH=" + strings.Join(b.search, ":")}, "/"
+	cmd.Env, cmd.Dir = []string{"PATH=" + b.path}, "/"
 	cmd.Stdout, cmd.Stderr = &answer, io.MultiWriter(said, open)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second

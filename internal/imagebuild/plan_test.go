@@ -44,7 +44,7 @@ func TestCommandsOfBuildah(t *testing.T) {
 func TestCommandsOfBuildKit(t *testing.T) {
 	certs := t.TempDir()
 	for _, name := range []string{"ca.crt", "tls.crt", "tls.key"} {
-		put(t, filepath.Join(certs, name), "", 0o600)
+		writeFile(t, filepath.Join(certs, name), "", 0o600)
 	}
 	p := planned(t, Config{Address: "tcp://b:1234", Certificates: certs, Insecure: true},
 		"HTTP_PROXY=http://proxy:3128", "HTTPS_PROXY=http://me:hunter2@proxy:3128", "NO_PROXY=.svc")
@@ -80,9 +80,9 @@ func TestTheJobDoesNotSteerTheBuilder(t *testing.T) {
 // What the administrator has set up for buildah in the runner's image holds, and what is ours is added.
 func TestTheUsersConfigurationOfBuildahHolds(t *testing.T) {
 	home := t.TempDir()
-	put(t, filepath.Join(home, ".config/containers/storage.conf"), "x", 0o600)
-	put(t, filepath.Join(home, ".config/containers/auth.json"), "secret", 0o600)
-	put(t, filepath.Join(home, ".config/containers/registries.conf.d/mirror.conf"), "x", 0o600)
+	writeFile(t, filepath.Join(home, ".config/containers/storage.conf"), "x", 0o600)
+	writeFile(t, filepath.Join(home, ".config/containers/auth.json"), "secret", 0o600)
+	writeFile(t, filepath.Join(home, ".config/containers/registries.conf.d/mirror.conf"), "x", 0o600)
 	task := buildahTask(planned(t, Config{Insecure: true}, "HOME="+home), false)
 	want := map[string]string{}
 	for _, name := range []string{"storage.conf", "registries.conf.d/mirror.conf"} {
@@ -97,5 +97,15 @@ func TestTheUsersConfigurationOfBuildahHolds(t *testing.T) {
 	}
 	if _, err := os.Stat("/etc/containers/policy.json"); err != nil && task.Files["home/.config/containers/policy.json"] == "" {
 		t.Error("there is no policy.json, without which nothing is pulled")
+	}
+}
+
+func writeFile(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
 	}
 }

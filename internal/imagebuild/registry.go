@@ -110,7 +110,7 @@ func (b *Builder) find(ctx context.Context, image image) (digest string, err err
 
 // ask puts a question to the registry of a repository. Its errors are verdicts.
 func (b *Builder) ask(ctx context.Context, repository name.Repository, question func(...remote.Option) error) error {
-	account, err := b.accounts.of(ctx, repository.Name())
+	account, err := b.accounts.Of(ctx, repository.Name())
 	if err != nil {
 		return err
 	}
@@ -168,6 +168,27 @@ func distrustedHint(registry string) string {
 func accountHint(registry string) string {
 	return "give the runner an account for " + registry + " that may pull and push: kubernetes.build.credentials names a config.json with it, " +
 		"for example that of a mounted Secret"
+}
+
+// Config reads what the image with a tag says of itself, as Kubernetes does not tell it. An image that is not there is
+// engine.ErrImageNotFound.
+func (b *Builder) Config(ctx context.Context, tag string) (*v1.ConfigFile, error) {
+	image, err := b.image(tag)
+	if err != nil {
+		return nil, err
+	}
+	var config *v1.ConfigFile
+	err = b.ask(ctx, image.pushed.Repository, func(options ...remote.Option) error {
+		found, err := remote.Image(image.pushed, options...)
+		if err == nil {
+			config, err = found.ConfigFile()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration of %s: %w", image.pushed, err)
+	}
+	return config, nil
 }
 
 // Images are the images in the registry that this package has made, for whichever runner. It asks for each of them.

@@ -3,10 +3,10 @@ package imagebuild
 import (
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/imagebuild/buildguard"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -50,7 +50,7 @@ func (b *Builder) tool() (tool, string, error) {
 		}
 		return chosen, b.cfg.Path, nil
 	}
-	path, err := find(chosen.program, b.search)
+	path, err := programs.Find(chosen.program, b.path)
 	if err != nil {
 		return tool{}, "", verdict.New(verdict.Configuration, chosen.missingHint(), "there is nothing here that builds images: %w", err)
 	}
@@ -73,7 +73,7 @@ func (p plan) below(names ...string) string {
 // buildahEnv is the environment of buildah: none of the job's, which could steer it.
 func (p plan) buildahEnv() environment {
 	env := environment{
-		"PATH=" + strings.Join(systemDirectories(), ":"), "HOME=" + p.below("home"), "TMPDIR=" + p.below("tmp"),
+		"PATH=" + programs.Path, "HOME=" + p.below("home"), "TMPDIR=" + p.below("tmp"),
 		"XDG_RUNTIME_DIR=" + p.below("run"), "LANG=C.UTF-8",
 	}
 	env = append(env, p.env.only(proxies()...)...)

@@ -1,4 +1,7 @@
-package imagebuild
+// Package registryauth knows the accounts that the user of this process has at image registries. Its Accounts are a
+// keychain for github.com/google/go-containerregistry whose credential helpers a job cannot replace, unlike those of
+// that module's own.
+package registryauth
 
 import (
 	"bytes"
@@ -18,38 +21,60 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // helperLimit bounds a credential helper, which may ask a cloud for a token.
 const helperLimit = 30 * time.Second
 
-// accounts knows who the runner is at which registry.
-type accounts struct {
-	configured string   // a file that has to be there, unless ""
-	files      []string // files that may be there; earlier ones have precedence
-	env        environment
-	search     []string // where credential helpers are looked for
+// Accounts tells who the user is at which registry. It keeps nothing: every question reads the files.
+type Accounts struct {
+	// Configured is a file in the format of Docker's config.json that has precedence, and has to be there; "": none.
+	Configured string
+	// Files may be there; earlier ones have precedence.
+	Files []string
+	// Env is the environment of credential helpers, but for PATH.
+	Env []string
+	// Path is where credential helpers are looked for.
+	Path string
 }
 
-// newAccounts reads the files where docker and podman look for them.
-func newAccounts(configured string, env environment) accounts {
-	a := accounts{configured: configured, env: env, search: systemDirectories()}
-	home := env.get("HOME")
+var (
+	_ authn.Keychain        = (*Accounts)(nil)
+	_ authn.ContextKeychain = (*Accounts)(nil)
+)
+
+// New finds the accounts where docker and podman would, for a user with this environment.
+func New(configured string, env []string) *Accounts {
+	a := &Accounts{Configured: configured, Env: env, Path: programs.Path}
+	get := func(name string) string { return value(env, name) }
+	home := get("HOME")
 	add := func(dir string, below ...string) {
 		if dir != "" {
-			a.files = append(a.files, filepath.Join(append([]string{dir}, below...)...))
+			a.Files = append(a.Files, filepath.Join(append([]string{dir}, below...)...))
 		}
 	}
-	add(env.get("REGISTRY_AUTH_FILE"))
-	if env.get("DOCKER_CONFIG") != "" {
-		add(env.get("DOCKER_CONFIG"), "config.json")
+	add(get("REGISTRY_AUTH_FILE"))
+	if get("DOCKER_CONFIG") != "" {
+		add(get("DOCKER_CONFIG"), "config.json")
 	} else {
 		add(home, ".docker", "config.json")
 	}
-	add(env.get("XDG_RUNTIME_DIR"), "containers", "auth.json")
+	add(get("XDG_RUNTIME_DIR"), "containers", "auth.json")
 	add(home, ".config", "containers", "auth.json")
 	return a
+}
+
+// value is that of a variable; the last one of a name counts.
+func value(env []string, name string) string {
+	found := ""
+	for _, entry := range env {
+		if v, ok := strings.CutPrefix(entry, name+"="); ok {
+			found = v
+		}
+	}
+	return found
 }
 
 // dockerConfig is what is read of a config.json.
@@ -59,9 +84,9 @@ type dockerConfig struct {
 	CredentialStore   string                      `json:"credsStore"`
 }
 
-// of is the account for a repository ("registry.example.com/ci/image"): zero if there is none. Errors are verdicts.
-func (a *accounts) of(ctx context.Context, repository string) (authn.AuthConfig, error) {
-	for _, file := range append([]string{a.configured}, a.files...) {
+// Of is the account for a repository ("registry.example.com/ci/image"): zero if there is none. Errors are verdicts.
+func (a *Accounts) Of(ctx context.Context, repository string) (authn.AuthConfig, error) {
+	for _, file := range append([]string{a.Configured}, a.Files...) {
 		config, err := a.read(file)
 		if err != nil {
 			return authn.AuthConfig{}, err
@@ -78,14 +103,28 @@ func (a *accounts) of(ctx context.Context, repository string) (authn.AuthConfig,
 	return authn.AuthConfig{}, nil
 }
 
+// ResolveContext is part of authn.ContextKeychain.
+func (a *Accounts) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	account, err := a.Of(ctx, target.String())
+	if err != nil || account == (authn.AuthConfig{}) {
+		return authn.Anonymous, err
+	}
+	return authn.FromConfig(account), nil
+}
+
+// Resolve is part of authn.Keychain.
+func (a *Accounts) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return a.ResolveContext(context.Background(), target)
+}
+
 // read gives an empty configuration for a file that need not be there and is not.
-func (a *accounts) read(file string) (dockerConfig, error) {
+func (a *Accounts) read(file string) (dockerConfig, error) {
 	var config dockerConfig
 	if file == "" {
 		return config, nil
 	}
 	text, err := os.ReadFile(file)
-	if file != a.configured && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+	if file != a.Configured && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
 		return config, nil
 	}
 	if err == nil {
@@ -93,7 +132,7 @@ func (a *accounts) read(file string) (dockerConfig, error) {
 	}
 	if err != nil {
 		hint := "write it like docker's config.json"
-		if file == a.configured {
+		if file == a.Configured {
 			hint = "kubernetes.build.credentials names this file; " + hint + `, such as a Secret of type kubernetes.io/dockerconfigjson has it under ".dockerconfigjson"`
 		}
 		return config, verdict.New(verdict.Configuration, hint, "reading accounts of registries from %s: %w", file, err)
@@ -102,7 +141,7 @@ func (a *accounts) read(file string) (dockerConfig, error) {
 }
 
 // in finds the account that one file has for a repository. A helper for the registry comes first, as in docker.
-func (a *accounts) in(ctx context.Context, config dockerConfig, repository string) (authn.AuthConfig, error) {
+func (a *Accounts) in(ctx context.Context, config dockerConfig, repository string) (authn.AuthConfig, error) {
 	if key := closest(config.CredentialHelpers, repository); config.CredentialHelpers[key] != "" {
 		return a.ask(ctx, config.CredentialHelpers[key], key)
 	}
@@ -163,10 +202,10 @@ func covers(key, repository string) int {
 }
 
 // ask runs a credential helper (https://github.com/docker/docker-credential-helpers). Having nothing is no error.
-func (a *accounts) ask(ctx context.Context, helper, server string) (authn.AuthConfig, error) {
+func (a *Accounts) ask(ctx context.Context, helper, server string) (authn.AuthConfig, error) {
 	const notFound = "credentials not found in native keychain" // the protocol has no other way to say it
 	program := "docker-credential-" + helper
-	path, err := find(program, a.search)
+	path, err := programs.Find(program, a.Path)
 	if err != nil {
 		return authn.AuthConfig{}, err
 	}
@@ -174,7 +213,7 @@ func (a *accounts) ask(ctx context.Context, helper, server string) (authn.AuthCo
 	defer cancel()
 	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, "get")
-	cmd.Env = a.env.with("PATH", strings.Join(a.search, ":"))
+	cmd.Env = append(slices.Clip(a.Env), "PATH="+a.Path)
 	cmd.Stdin = strings.NewReader(server)
 	cmd.Stdout = &said
 	cmd.WaitDelay = time.Second
@@ -194,9 +233,9 @@ func (a *accounts) ask(ctx context.Context, helper, server string) (authn.AuthCo
 	return authn.AuthConfig{Username: answer.Username, Password: answer.Secret}, nil
 }
 
-// file is a config.json with the accounts for some repositories and no others, and without helpers: what a builder may
+// File is the text of a config.json with the accounts for some repositories and no others, and without helpers: what a builder may
 // know.
-func (a *accounts) file(ctx context.Context, repositories []string) (string, error) {
+func (a *Accounts) File(ctx context.Context, repositories []string) (string, error) {
 	type entry struct {
 		Auth          string `json:"auth,omitempty"`
 		IdentityToken string `json:"identitytoken,omitempty"`
@@ -208,7 +247,7 @@ func (a *accounts) file(ctx context.Context, repositories []string) (string, err
 		if _, known := auths[server]; known {
 			continue
 		}
-		account, err := a.of(ctx, repository)
+		account, err := a.Of(ctx, repository)
 		if err != nil {
 			return "", err
 		}

@@ -1,4 +1,4 @@
-package imagebuild
+package registryauth_test
 
 import (
 	"encoding/base64"
@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/gantry-ci/gantry/internal/registryauth"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -46,7 +48,7 @@ func TestWhoTheRunnerIs(t *testing.T) {
 	auths(t, filepath.Join(home, ".docker/config.json"), "both.example.com=docker:1", "docker.example.com=docker:1", "https://index.docker.io/v1/=hub:1",
 		"https://url.example.com/v2/=url:1")
 	auths(t, filepath.Join(run, "containers/auth.json"), "docker.example.com=podman:1", "podman.example.com=podman:1")
-	a := newAccounts(configured, environment{"HOME=" + home, "XDG_RUNTIME_DIR=" + run})
+	a := registryauth.New(configured, []string{"HOME=" + home, "XDG_RUNTIME_DIR=" + run})
 	for repository, want := range map[string]string{
 		"both.example.com/x":              "secret",
 		"paths.example.com/x":             "whole",
@@ -61,7 +63,7 @@ func TestWhoTheRunnerIs(t *testing.T) {
 		"docker.example.com:5000/x":       "",
 		"evil.example/docker.example.com": "",
 	} {
-		if got, err := a.of(t.Context(), repository); err != nil || got.Username != want {
+		if got, err := a.Of(t.Context(), repository); err != nil || got.Username != want {
 			t.Errorf("%s: %q, %v, want %q", repository, got.Username, err, want)
 		}
 	}
@@ -79,20 +81,20 @@ esac`, 0o755)
 	put(t, filepath.Join(dir, "docker-credential-broken"), "#!/bin/sh\necho the cloud is away\nexit 1", 0o755)
 	put(t, filepath.Join(dir, "config.json"), `{"credsStore":"cloud","credHelpers":{"broken.example.com":"broken","none.example.com":"nowhere"},
 		"auths":{"plain.example.com":{"auth":"cGxhaW46MQ=="},"helped.example.com":{}}}`, 0o600)
-	a := newAccounts(filepath.Join(dir, "config.json"), environment{"CLOUD=from-the-cloud", "PATH=/job"})
-	a.search = append([]string{dir}, a.search...)
+	a := registryauth.New(filepath.Join(dir, "config.json"), []string{"CLOUD=from-the-cloud", "PATH=/job"})
+	a.Path = dir + ":" + a.Path
 	for repository, want := range map[string]authn.AuthConfig{
 		"helped.example.com/x": {Username: "from-the-cloud", Password: "1"},
 		"token.example.com/x":  {IdentityToken: "t"},
 		"plain.example.com/x":  {Username: "plain", Password: "1"},
 		"other.example.com/x":  {},
 	} {
-		if got, err := a.of(t.Context(), repository); err != nil || got != want {
+		if got, err := a.Of(t.Context(), repository); err != nil || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", repository, got, err, want)
 		}
 	}
 	for repository, words := range map[string]string{"broken.example.com/x": "the cloud is away", "none.example.com/x": "docker-credential-nowhere"} {
-		_, err := a.of(t.Context(), repository)
+		_, err := a.Of(t.Context(), repository)
 		if err == nil || verdict.Of(err).Whose != verdict.Configuration || !strings.Contains(err.Error(), words) {
 			t.Errorf("%s: %v", repository, err)
 		}
@@ -106,10 +108,44 @@ func TestTheBuildersFileHasNoMoreThanIsNeeded(t *testing.T) {
 		entries = append(entries, fmt.Sprintf("r%d.example.com=user:%d", i, i))
 	}
 	auths(t, filepath.Join(home, ".docker/config.json"), append(entries, "docker.io=hub:1")...)
-	a := newAccounts("", environment{"HOME=" + home})
-	text, err := a.file(t.Context(), []string{"r0.example.com/a", "r0.example.com/b", "index.docker.io/library/node", "unknown.example.com/x"})
+	a := registryauth.New("", []string{"HOME=" + home})
+	text, err := a.File(t.Context(), []string{"r0.example.com/a", "r0.example.com/b", "index.docker.io/library/node", "unknown.example.com/x"})
 	want := `{"auths":{"https://index.docker.io/v1/":{"auth":"aHViOjE="},"r0.example.com":{"auth":"dXNlcjow"}}}`
 	if err != nil || text != want {
 		t.Errorf("%s, %v, want %s", text, err, want)
+	}
+}
+
+func TestItIsAKeychain(t *testing.T) {
+	home := t.TempDir()
+	auths(t, filepath.Join(home, ".docker/config.json"), "r.example.com=user:1")
+	a := registryauth.New("", []string{"HOME=" + home})
+	for image, want := range map[string]string{"r.example.com/x:1": "user", "other.example.com/x:1": ""} {
+		ref, err := name.ParseReference(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := authn.Resolve(t.Context(), a, ref.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		account, err := authn.Authorization(t.Context(), who)
+		if err != nil || account.Username != want {
+			t.Errorf("%s: %+v, %v, want %q", image, account, err, want)
+		}
+	}
+}
+
+func TestFilesThatCannotBeRead(t *testing.T) {
+	home := t.TempDir()
+	put(t, filepath.Join(home, ".docker/config.json"), "no json", 0o600)
+	for what, a := range map[string]*registryauth.Accounts{
+		"config.json":  registryauth.New("", []string{"HOME=" + home}),
+		"/nowhere/one": registryauth.New("/nowhere/one", nil),
+	} {
+		_, err := a.Of(t.Context(), "r.example.com/x")
+		if err == nil || verdict.Of(err).Whose != verdict.Configuration || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
