@@ -106,6 +106,7 @@ type scene struct {
 	order
 	dir      string
 	password string
+	base     string // a real image
 	log      bytes.Buffer
 }
 

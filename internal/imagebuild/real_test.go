@@ -45,8 +45,12 @@ func eachBuilder(t *testing.T, test func(*scene)) {
 // realScene is a scene with real programs. Its Dockerfile begins with the registry's image.
 func realScene(t *testing.T, cfg Config) *scene {
 	t.Helper()
-	registry := testbed.Registry(t)
-	s := &scene{T: t, dir: t.TempDir(), password: registry.Password}
+	return sceneWith(t, testbed.Registry(t), cfg)
+}
+
+func sceneWith(t *testing.T, registry *testbed.RegistryServer, cfg Config) *scene {
+	t.Helper()
+	s := &scene{T: t, dir: t.TempDir(), password: registry.Password, base: registry.Image}
 	s.Config = cfg
 	s.Config.Registry, s.Config.Insecure = registry.Addr+"/"+strings.ToLower(rand.Text()), true
 	s.Config.Credentials = s.write("secret/config.json", configJSON(registry.Addr, registry.User, registry.Password))
@@ -67,10 +71,10 @@ func realScene(t *testing.T, cfg Config) *scene {
 	return s
 }
 
-// dockerfile writes one: the lines behind FROM the registry's image.
+// dockerfile writes one: the lines behind FROM the base image.
 func (s *scene) dockerfile(lines ...string) {
 	s.Helper()
-	s.write("context/Dockerfile", strings.Join(append([]string{"FROM " + testbed.Registry(s.T).Image}, lines...), "\n")+"\n")
+	s.write("context/Dockerfile", strings.Join(append([]string{"FROM " + s.base}, lines...), "\n")+"\n")
 }
 
 // mounts are the mount points below the scene's folder.
