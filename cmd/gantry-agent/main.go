@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path"
 	"syscall"
 	"time"
 
@@ -67,6 +68,9 @@ func runServe(args []string) int {
 	config, err := agent.ParseServe(args)
 	if err != nil {
 		return report(err)
+	}
+	if err := os.MkdirAll(path.Dir(config.SocketPath()), 0o755); err != nil {
+		return report(fmt.Errorf("making the agent's folder: %w", err))
 	}
 	listener, err := config.Listener()
 	if err != nil {

@@ -136,6 +136,8 @@ type ContainerSpec struct {
 	Ports       []string          // "8080:80/tcp", "6379"
 	Mounts      []Mount
 	Aliases     []string // names on the job's network; ignored where the network has none
+	// Built: Image is a tag that Build has made an image of.
+	Built bool
 	// ReadImage: StartStep is to find out the image's own Entrypoint and Cmd. An engine that needs to ask somebody else
 	// for them leaves it undone otherwise.
 	ReadImage bool

@@ -122,7 +122,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 		if spec.Image, err = h.build(ctx, dockerfile, pt.baseImages); err != nil {
 			return spec, err
 		}
-		spec.Pull = engine.PullNever
+		spec.Pull, spec.Built = engine.PullNever, true
 	}
 	spec.Name, spec.ReadImage = h.name(id, roleStep), args.EntryPoint == ""
 	spec.Env = map[string]string{} // the step's own goes through the agent

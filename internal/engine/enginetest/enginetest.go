@@ -24,7 +24,22 @@ type Fixture struct {
 	Crash   string // prints "starting" and exits with status 3 at once
 	// Registry asks for a password.
 	Registry Registry
+	// Lacks is what the engine does not have by its nature, each with the reason. What it has instead is checked in its
+	// place where there is something.
+	Lacks map[Ability]string
 }
+
+// Ability is something that not every engine has.
+type Ability string
+
+// The abilities.
+const (
+	Program   Ability = "a program and a store on this machine"   // Info tells where
+	Networks  Ability = "networks"                                // of their own, to be chosen and listed
+	HostPorts Ability = "ports of the host"                       // on which containers' ports are published
+	Builds    Ability = "builds"                                  // of images, here
+	Store     Ability = "a store of images that it can look into" // so that it pulls, or does not, by itself
+)
 
 // Registry is a private registry.
 type Registry struct {
@@ -37,40 +52,52 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine, fx Fixture) {
 	for _, c := range []struct {
 		name  string
 		check func(*env)
+		needs Ability
 	}{
-		{"info", checkInfo},
-		{"a job's containers run and are found by their labels", checkJob},
-		{"containers wait for what has to be done before", checkBefore},
-		{"a job may have services only", checkServicesOnly},
-		{"a job may use a network that is there", checkExistingNetwork},
-		{"a network that is not there is the configuration's mistake", checkMissingNetwork},
-		{"the environment arrives as it is", checkEnvironment},
-		{"the entry point and the arguments arrive as they are", checkArguments},
-		{"two jobs start at once", checkTwoJobs},
-		{"a healthy service is awaited", checkHealthy},
-		{"an unhealthy service fails the job", checkSick},
-		{"health has its time", checkHealthTimeout},
-		{"a crashed service fails the job at once, with its log", checkCrash},
-		{"an unknown flag is the workflow's mistake", checkBadFlag},
-		{"a missing command is the workflow's mistake", checkBadCommand},
-		{"a port in use is named", checkPortTaken},
-		{"an absent image with policy never", checkPullNever},
-		{"a private image is pulled with credentials", checkPrivatePull},
-		{"a wrong password is not tried again", checkWrongPassword},
-		{"an image that the registry does not have is not tried again", checkNoSuchTag},
-		{"a cancelled start leaves nothing behind", checkCancelledStart},
-		{"a step runs and is gone", checkStep},
-		{"a step ends with its context", checkStepCancel},
-		{"a step that cannot run says why", checkStepBadCommand},
-		{"removal works twice, and around what is gone", checkRemove},
-		{"what does not exist is not found", checkNotFound},
-		{"the log's last lines", checkLogs},
-		{"a program runs in a container", checkExec},
-		{"images are built once, found and removed", checkBuild},
-		{"images in use stay", checkImageInUse},
+		{"info", checkInfo, ""},
+		{"a job's containers run and are found by their labels", checkJob, ""},
+		{"containers wait for what has to be done before", checkBefore, ""},
+		{"a job may have services only", checkServicesOnly, ""},
+		{"a job may use a network that is there", checkExistingNetwork, Networks},
+		{"a network that is not there is the configuration's mistake", checkMissingNetwork, ""},
+		{"the environment arrives as it is", checkEnvironment, ""},
+		{"the entry point and the arguments arrive as they are", checkArguments, ""},
+		{"two jobs start at once", checkTwoJobs, ""},
+		{"a healthy service is awaited", checkHealthy, ""},
+		{"an unhealthy service fails the job", checkSick, ""},
+		{"health has its time", checkHealthTimeout, ""},
+		{"a crashed service fails the job at once, with its log", checkCrash, ""},
+		{"an unknown flag is the workflow's mistake", checkBadFlag, ""},
+		{"a missing command is the workflow's mistake", checkBadCommand, ""},
+		{"a port in use is named", checkPortTaken, HostPorts},
+		{"an absent image with policy never", checkPullNever, ""},
+		{"a private image is pulled with credentials", checkPrivatePull, ""},
+		{"a wrong password is not tried again", checkWrongPassword, ""},
+		{"an image that the registry does not have is not tried again", checkNoSuchTag, ""},
+		{"a cancelled start leaves nothing behind", checkCancelledStart, ""},
+		{"a step runs and is gone", checkStep, ""},
+		{"a step ends with its context", checkStepCancel, ""},
+		{"a step that cannot run says why", checkStepBadCommand, ""},
+		{"removal works twice, and around what is gone", checkRemove, ""},
+		{"what does not exist is not found", checkNotFound, ""},
+		{"the log's last lines", checkLogs, ""},
+		{"a program runs in a container", checkExec, ""},
+		{"images are built once, found and removed", checkBuild, Builds},
+		{"images in use stay", checkImageInUse, Builds},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.check(newEnv(t, open(t), fx)) })
+		t.Run(c.name, func(t *testing.T) {
+			if why, lacks := fx.Lacks[c.needs]; lacks {
+				t.Skipf("by its nature the engine has no %s: %s", c.needs, why)
+			}
+			c.check(newEnv(t, open(t), fx))
+		})
 	}
+}
+
+// has tells whether the engine has an ability.
+func (v *env) has(a Ability) bool {
+	_, lacks := v.fx.Lacks[a]
+	return !lacks
 }
 
 // env is one check under way.
@@ -105,7 +132,7 @@ func (v *env) removeAll() {
 		v.Errorf("removing: %v", err)
 	}
 	left, err := v.List(ctx, v.labels)
-	if err != nil || len(left.Containers)+len(left.Networks) > 0 {
+	if err != nil || len(left.Containers)+len(left.Networks)+len(left.Others) > 0 {
 		v.Errorf("after removal there is still %+v (%v)", left, err)
 	}
 }

@@ -26,7 +26,7 @@ func (v *env) gone(s *engine.StepContainer) {
 func checkStep(v *env) {
 	for _, args := range [][]string{{"echo hello"}, {"exit 3"}, {"exit 126"}} {
 		spec := v.container("step", v.fx.Entry, append([]string{"-c"}, args...)...)
-		spec.Entrypoint = "/bin/sh"
+		spec.Entrypoint, spec.ReadImage = "/bin/sh", true
 		s, err := v.StartStep(v.Context(), spec, "", &v.log)
 		if err != nil {
 			v.Fatal(err)

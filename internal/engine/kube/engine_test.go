@@ -1,0 +1,139 @@
+package kube_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/gantry-ci/gantry/internal/builtprograms"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/enginetest"
+	"github.com/gantry-ci/gantry/internal/engine/kube"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+	"github.com/gantry-ci/gantry/internal/podspec/rbac"
+	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
+)
+
+func TestInPod(t *testing.T) { runSuite(t, kubetest.OwnVolume, kube.Settings{Mode: "in-pod"}) }
+
+func TestPodWithASharedVolume(t *testing.T) {
+	runSuite(t, kubetest.SharedClaim, kube.Settings{Mode: "pod", Volume: "shared"})
+}
+
+func TestPodWithoutASharedVolume(t *testing.T) {
+	runSuite(t, kubetest.NoVolume, kube.Settings{Mode: "pod", Volume: "none"})
+}
+
+// Variables that tell the test in the pod what was made outside.
+const (
+	envPrograms = "GANTRY_TEST_PROGRAMS"
+	envImage    = "GANTRY_TEST_AGENT_IMAGE"
+)
+
+// agentPath is where the agent lies in its image.
+const agentPath = "/opt/gantry/gantry-agent"
+
+// runSuite runs the contract in a runner's pod, under the Role that `gantry rbac` prints and nothing else.
+func runSuite(t *testing.T, work kubetest.Work, settings kube.Settings) {
+	if !kubetest.Inside() {
+		enter(t, work, settings)
+		return
+	}
+	cluster := testbed.Kubernetes(t)
+	image := func(reference string) string { return cluster.Registry.Addr + "/" + reference }
+	fx := enginetest.Fixture{
+		Shell: image(testbed.Busybox), Entry: image(testbed.Entry), Healthy: image(testbed.Redis), Sick: image(testbed.Sick), Crash: image(testbed.Crash),
+		Registry: enginetest.Registry{Addr: cluster.Private.Addr, User: cluster.Private.User, Password: cluster.Private.Password, Image: cluster.Private.Image},
+		Lacks: map[enginetest.Ability]string{
+			enginetest.Program: "it is asked through its API", enginetest.Networks: "a pod has its own", enginetest.Store: "the nodes have it",
+			enginetest.HostPorts: "ports are those of the pod", enginetest.Builds: "images are built by another program and kept in a registry",
+		},
+	}
+	enginetest.Run(t, func(t *testing.T) engine.Engine { return open(t, settings) }, fx)
+}
+
+// enter goes on in a runner's pod.
+func enter(t *testing.T, work kubetest.Work, settings kube.Settings) {
+	cluster := kubetest.Open(t)
+	programs := t.TempDir()
+	if _, err := builtprograms.Build(t.Context(), "../../..", programs, os.Environ()); err != nil {
+		t.Fatal(err)
+	}
+	spec := kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules(settings)}
+	kubetest.InPod(t, spec, envPrograms+"="+programs, envImage+"="+agentImage(t, cluster, filepath.Join(programs, "gantry-agent")))
+}
+
+// rules are those that the modes need.
+func rules(s kube.Settings) (all []rbacv1.PolicyRule) {
+	for _, r := range rbac.Rules(rbac.Need{Mode: s.Mode, Volume: s.Volume}) {
+		all = append(all, rbacv1.PolicyRule{APIGroups: []string{r.Group}, Resources: []string{r.Resource}, Verbs: r.Verbs})
+	}
+	return all
+}
+
+// agentImage puts the agent into an image of the cluster's registry.
+func agentImage(t *testing.T, cluster *kubetest.Cluster, program string) string {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(program)
+	must(err)
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	must(w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(agentPath, "/"), Mode: 0o755, Size: int64(len(text))}))
+	_, err = w.Write(text)
+	must(err)
+	must(w.Close())
+	base, err := name.ParseReference(cluster.Registry.Addr + "/" + testbed.Busybox)
+	must(err)
+	image, err := remote.Image(base, remote.WithContext(t.Context()))
+	must(err)
+	added, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	must(err)
+	image, err = mutate.AppendLayers(image, added)
+	must(err)
+	ref, err := name.ParseReference(fmt.Sprintf("%s/gantry-test-agent:%s", cluster.Registry.Addr, strings.ToLower(rand.Text())))
+	must(err)
+	must(remote.Write(ref, image, remote.WithContext(t.Context())))
+	return ref.String()
+}
+
+// open makes a driver as the hook would have it in this pod.
+func open(t *testing.T, settings kube.Settings) *kube.Driver {
+	t.Helper()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, err := kubeapi.Find(kubeapi.Sources{Env: os.Environ(), Hostname: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings.AgentImage, settings.AgentPath = os.Getenv(envImage), agentPath
+	self := kubetest.Self(t)
+	d, err := kube.New(kube.Options{
+		Settings: settings, Place: place, Work: self.Work, AgentProgram: filepath.Join(os.Getenv(envPrograms), "gantry-agent"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}

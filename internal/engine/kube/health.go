@@ -1,0 +1,130 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/podspec/options"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// healthPause is the time between two health checks that gantry runs itself.
+const healthPause = 200 * time.Millisecond
+
+const healthHint = "look at its log above; raise --health-retries or --health-start-period if it only needs longer"
+
+// watch follows the health of a container whose checks gantry runs.
+type watch struct {
+	health   *options.Health
+	start    time.Time
+	counted  time.Time // when the last failure did
+	failures int
+	said     string
+}
+
+// check runs the health check once: its exit status, and what it said.
+type check func(ctx context.Context) (status int, said string, err error)
+
+// await checks until that succeeds, and gives up when docker would. Gantry asks more often than docker, to notice success
+// early; so a failure counts at most once an interval, and not in the start period.
+func (w *watch) await(ctx context.Context, run check) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, w.health.Timeout)
+		status, said, err := run(limited)
+		late := limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case late:
+			w.said = fmt.Sprintf("it took longer than %s", w.health.Timeout)
+		case err != nil:
+			return err
+		case status == 0:
+			return nil
+		default:
+			w.said = firstOf(strings.TrimSpace(said), fmt.Sprintf("exit status %d", status))
+		}
+		if w.failed(time.Now()); w.failures >= w.health.Retries {
+			return &unhealthyError{w.said}
+		}
+		if !pause(ctx, healthPause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// failed counts a failure, if it is one that counts.
+func (w *watch) failed(now time.Time) {
+	if now.Sub(w.start) >= w.health.StartPeriod && now.Sub(w.counted) >= w.health.Interval {
+		w.failures++
+		w.counted = now
+	}
+}
+
+// unhealthyError: the check has failed as often as it may.
+type unhealthyError struct{ said string }
+
+func (e *unhealthyError) Error() string {
+	return "its health check fails; the last one said: " + e.said
+}
+
+// checkByAgent runs the check under the agent of a container.
+func checkByAgent(c *agent.Client, h *options.Health, env map[string]string) check {
+	return func(ctx context.Context) (int, string, error) {
+		step := &agent.Step{ID: "health-" + nonce(), Argv: h.Command, Env: env, OrphanGrace: time.Second, CancelGrace: time.Second}
+		var said strings.Builder
+		exit, err := c.Run(ctx, step, &limited{w: &said, left: 4 << 10}, nil)
+		if err == nil && exit.Error != "" {
+			said.WriteString(exit.Error)
+		}
+		return exit.Code, said.String(), err
+	}
+}
+
+// checkByExec runs the check through the API server.
+func (d *Driver) checkByExec(pod, container string, h *options.Health) check {
+	return func(ctx context.Context) (int, string, error) {
+		var out, talk strings.Builder
+		status, err := d.api.Exec(ctx, pod, container, nil, &limited{w: &out, left: 4 << 10}, &limited{w: &talk, left: 4 << 10}, h.Command...)
+		return status, out.String() + talk.String(), err
+	}
+}
+
+// limited drops what comes after the first bytes.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	n := min(len(p), l.left)
+	l.left -= n
+	if _, err := l.w.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// unhealthyVerdict explains a container that does not become healthy.
+func (d *Driver) unhealthyVerdict(ctx context.Context, m *member, why error) error {
+	return &verdict.Error{
+		Whose:   verdict.Workflow,
+		Err:     &worded{fmt.Sprintf("%s (%s) is not healthy: %v", m.spec.Title, m.spec.Image, why), engine.ErrUnhealthy},
+		Command: kubectl("-n", d.opts.Place.Namespace, "logs", m.pod, "-c", m.name),
+		Output:  d.lastLog(ctx, m.pod, m.name),
+		Hint:    healthHint,
+	}
+}
+
+// isUnhealthy tells that a check has had all its tries.
+func isUnhealthy(err error) bool {
+	var e *unhealthyError
+	return errors.As(err, &e)
+}

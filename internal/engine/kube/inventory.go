@@ -1,0 +1,315 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+)
+
+// Inspect is part of engine.Engine. id is POD/CONTAINER, or a container's name as its specification has it.
+func (d *Driver) Inspect(ctx context.Context, id string) (engine.Status, error) {
+	pod, container, err := d.find(ctx, id)
+	if err != nil {
+		return engine.Status{}, err
+	}
+	return d.status(ctx, pod, container), nil
+}
+
+// find finds a container of ours. One that has ended through its agent is not found any more, if it is an ephemeral one.
+func (d *Driver) find(ctx context.Context, id string) (*corev1.Pod, string, error) {
+	if name, container, ok := strings.Cut(id, "/"); ok {
+		pod, err := d.api.Pod(ctx, name)
+		if err != nil {
+			return nil, "", wrap(err, "looking for container "+id)
+		}
+		if _, ours := tagsOf(pod)[container]; ours && !d.over(ctx, pod, container) {
+			return pod, container, nil
+		}
+		return nil, "", fmt.Errorf("container %s: %w", id, engine.ErrNotFound)
+	}
+	pods, err := d.pods(ctx, nil)
+	if err != nil {
+		return nil, "", wrap(err, "looking for container "+id)
+	}
+	for _, pod := range pods {
+		for container, t := range tagsOf(pod) {
+			if t.Name == id && !d.over(ctx, pod, container) {
+				return pod, container, nil
+			}
+		}
+	}
+	return nil, "", fmt.Errorf("container %s: %w", id, engine.ErrNotFound)
+}
+
+// pods are those that can have containers of ours: the runner's own, and ours that carry all labels.
+func (d *Driver) pods(ctx context.Context, labels map[string]string) ([]*corev1.Pod, error) {
+	var own *corev1.Pod
+	var others []corev1.Pod
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if d.opts.Place.Pod == "" {
+			return nil
+		}
+		pod, err := d.api.Pod(ctx, d.opts.Place.Pod)
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil // the hook runs outside of the cluster
+		}
+		own = pod
+		return err
+	})
+	g.Go(func() (err error) {
+		others, err = d.api.Pods(ctx, labels)
+		if errors.Is(err, kubeapi.ErrForbidden) && d.opts.Mode != "pod" {
+			return nil // the Role of in-pod mode: there are no others
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var all []*corev1.Pod
+	for i := range others {
+		if p := &others[i]; own == nil || p.Name != own.Name {
+			all = append(all, p)
+		}
+	}
+	if own != nil {
+		all = append(all, own)
+	}
+	return all, nil
+}
+
+// over tells that a container does not exist any more, for this package: its pod is being deleted; or it is an ephemeral
+// one that was removed, or a step's that has ended.
+func (d *Driver) over(ctx context.Context, pod *corev1.Pod, container string) bool {
+	d.mu.Lock()
+	seen := d.done[containerID(pod.Name, container)]
+	d.mu.Unlock()
+	if seen || pod.DeletionTimestamp != nil {
+		return true
+	}
+	i := slices.IndexFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == container })
+	if i < 0 {
+		return false
+	}
+	t, _ := tagOf(pod.Spec.EphemeralContainers[i].Env)
+	status := statusOf(pod, container)
+	ended := status != nil && status.State.Terminated != nil
+	if ended && (t.Step || status.State.Terminated.Message == stoppedMessage()) {
+		return true
+	}
+	return t.Folder != "" && d.stopped(ctx, t.Folder) // the API learns of it a moment later
+}
+
+// stopped tells that an agent was asked to end its container, and has.
+func (d *Driver) stopped(ctx context.Context, folder string) bool {
+	base, rel := filepath.Dir(folder), filepath.Base(folder)
+	return agent.Stopping(base, rel) && !agent.Alive(ctx, base, rel)
+}
+
+// status is what the API knows of a container.
+func (d *Driver) status(ctx context.Context, pod *corev1.Pod, container string) engine.Status {
+	t := tagsOf(pod)[container]
+	s := engine.Status{ID: containerID(pod.Name, container), Labels: t.Labels, Health: d.healthOf(pod, container, t), Ports: t.Ports}
+	status := statusOf(pod, container)
+	if status == nil {
+		s.Running = true // it is being started
+		return s
+	}
+	switch {
+	case status.State.Terminated != nil:
+		end := status.State.Terminated
+		s.ExitCode, s.OOMKilled = int(end.ExitCode), end.Reason == "OOMKilled"
+		if end.Reason != "Error" && end.Reason != "Completed" {
+			s.Error = strings.TrimSpace(end.Reason + " " + end.Message)
+		}
+	case status.State.Waiting != nil:
+		s.Running = true
+		if trouble := containerTrouble(status.State); trouble != nil {
+			s.Error, s.Running = trouble.what, !trouble.permanent
+		}
+	default:
+		s.Running = true
+	}
+	if pod.Status.Phase == corev1.PodFailed && pod.Status.Reason != "" {
+		s.Running, s.Error = false, strings.TrimSpace(pod.Status.Reason+": "+pod.Status.Message)
+	}
+	return s
+}
+
+// healthOf is a container's health as far as somebody looks after it: the kubelet, or gantry when the job started.
+func (d *Driver) healthOf(pod *corev1.Pod, container string, t tag) string {
+	i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == container })
+	if i < 0 {
+		return readHealth(t.Folder)
+	}
+	status := statusOf(pod, container)
+	if pod.Spec.Containers[i].StartupProbe == nil || status == nil {
+		return ""
+	}
+	switch {
+	case status.Started != nil && *status.Started:
+		return "healthy"
+	case status.State.Terminated != nil:
+		return "unhealthy"
+	}
+	return "starting"
+}
+
+// List is part of engine.Engine.
+func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inventory, error) {
+	var pods []*corev1.Pod
+	var secrets []corev1.Secret
+	var borrowed []engine.Object
+	g, asking := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		pods, err = d.pods(asking, keys(labels))
+		return wrap(err, "listing containers")
+	})
+	g.Go(func() (err error) {
+		secrets, err = d.api.Secrets(asking, keys(labels))
+		if errors.Is(err, kubeapi.ErrForbidden) {
+			return nil // without the permission none were made
+		}
+		return wrap(err, "listing secrets")
+	})
+	g.Go(func() error {
+		h, err := d.home(asking)
+		if err == nil {
+			borrowed, err = d.lentTo(asking, h, labels)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return engine.Inventory{}, err
+	}
+	inv := engine.Inventory{Others: borrowed}
+	for _, pod := range pods {
+		inv.Containers = append(inv.Containers, d.rows(ctx, pod, labels)...)
+	}
+	for _, s := range secrets {
+		inv.Others = append(inv.Others, engine.Object{
+			Kind: "secret", ID: string(s.UID), Name: s.Name, Labels: words(s.Labels), Created: s.CreationTimestamp.Time,
+		})
+	}
+	return inv, nil
+}
+
+// rows are the containers of a pod that carry all labels.
+func (d *Driver) rows(ctx context.Context, pod *corev1.Pod, labels map[string]string) (rows []engine.Container) {
+	tags := tagsOf(pod)
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		t := tags[name]
+		if !t.carries(labels) || d.over(ctx, pod, name) {
+			continue
+		}
+		s := d.status(ctx, pod, name)
+		rows = append(rows, engine.Container{
+			ID: s.ID, Name: t.Name, Image: imageOf(pod, name), Running: s.Running, Health: s.Health, Labels: t.Labels,
+			Created: createdAt(pod, name).Time,
+		})
+	}
+	return rows
+}
+
+func imageOf(pod *corev1.Pod, container string) string {
+	for _, c := range pod.Spec.Containers {
+		if c.Name == container {
+			return c.Image
+		}
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		if c.Name == container {
+			return c.Image
+		}
+	}
+	return ""
+}
+
+// createdAt is when a container was started, or its pod made.
+func createdAt(pod *corev1.Pod, container string) metav1.Time {
+	if s := statusOf(pod, container); s != nil {
+		switch {
+		case s.State.Running != nil:
+			return s.State.Running.StartedAt
+		case s.State.Terminated != nil:
+			return s.State.Terminated.StartedAt
+		}
+	}
+	if slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == container }) {
+		return metav1.Now() // it is being made
+	}
+	return pod.CreationTimestamp
+}
+
+// Logs is part of engine.Engine.
+func (d *Driver) Logs(ctx context.Context, id string, n int, w io.Writer) error {
+	pod, container, err := d.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	return wrap(d.copyLog(ctx, pod.Name, container, n, w), "reading the log of container "+id)
+}
+
+func (d *Driver) copyLog(ctx context.Context, pod, container string, n int, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, quickly)
+	defer cancel()
+	text, err := d.api.Logs(ctx, pod, container, n)
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	_, err = io.Copy(w, text)
+	return err
+}
+
+// quickly bounds what takes a moment.
+const quickly = 30 * time.Second
+
+// lastLog is the end of a container's log, or why there is none.
+func (d *Driver) lastLog(ctx context.Context, pod, container string) string {
+	var log strings.Builder
+	if err := d.copyLog(context.WithoutCancel(ctx), pod, container, 100, &limited{w: &log, left: 64 << 10}); err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return err.Error()
+	}
+	return log.String()
+}
+
+// Exec is part of engine.Engine. Kubernetes runs programs as the container's own user only.
+func (d *Driver) Exec(ctx context.Context, id, user string, argv ...string) error {
+	pod, container, err := d.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quickly)
+	defer cancel()
+	var said strings.Builder
+	status, err := d.api.Exec(ctx, pod.Name, container, nil, nil, &limited{w: &said, left: 4 << 10}, d.argvIn(pod, container, argv)...)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("it ended with status %d: %s", status, strings.TrimSpace(said.String()))
+	}
+	return wrap(err, "running "+argv[0]+" in container "+id)
+}
+
+// wrap is fmt.Errorf("doing: %w", err), and nil for nil.
+func wrap(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

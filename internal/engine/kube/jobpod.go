@@ -1,0 +1,231 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// runPod starts the job's containers in a pod of their own. A pod that its node refuses is made again, as long as there is
+// time: its room may have gone to another pod a moment before.
+func (r *jobRun) runPod(ctx context.Context) error {
+	start := time.Now()
+	for try := 0; ; try++ {
+		err := r.tryPod(ctx, try)
+		var refused *rejectedError
+		if !errors.As(err, &refused) {
+			return err
+		}
+		limit := r.spec.Timeouts.Start
+		if limit > 0 && time.Since(start) > limit || ctx.Err() != nil {
+			return refused.v
+		}
+		r.logf("the node has refused the job's pod (%v): once more", refused)
+		if err := r.d.api.DeletePod(ctx, r.pod.Name, string(r.pod.UID), 0); err != nil {
+			return err
+		}
+		if !pause(ctx, min(time.Duration(try+1)*time.Second, 10*time.Second)) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (r *jobRun) tryPod(ctx context.Context, try int) error {
+	for _, m := range r.members {
+		m.container, m.sight = corev1.Container{}, nil
+	}
+	r.secure = secrets{}
+	unique := r.spec.Network.Name
+	if try > 0 {
+		unique = fmt.Sprintf("%s-%d", unique, try)
+	}
+	p := r.d.podPlan(r.home, r.choice.Mode, r.spec.Labels, r.members, &r.secure)
+	p.meta.Name, p.patience, p.log = podName(r.d.opts.Place.Pod, unique, "workflow"), r.spec.Timeouts.Start, r.log
+	pod, notes, err := p.make()
+	if err != nil {
+		return err
+	}
+	if try == 0 {
+		r.sayNotes(notes)
+	}
+	if r.pod, err = r.d.createPod(ctx, p, pod); err != nil {
+		return err
+	}
+	return r.attend(ctx, func(ctx context.Context, l *lookout, m *member) error { return r.d.readyInOwnPod(ctx, l, p, m) })
+}
+
+// podPlan begins the plan of a pod.
+func (d *Driver) podPlan(h *home, mode Mode, labels map[string]string, members []*member, secure *secrets) *podPlan {
+	p := &podPlan{
+		settings: d.opts.Settings, mode: mode, home: h, work: d.opts.Work, program: d.opts.AgentProgram, claim: d.opts.Claim,
+		meta: d.owned(h, labels), members: members, secure: secure,
+	}
+	if h != nil && h.work != nil {
+		p.claim = firstOf(claimOf(h.pod, h.work.Volume), d.opts.Claim)
+	}
+	return p
+}
+
+// createPod makes a pod with its secrets, and what it needs on the runner's side.
+func (d *Driver) createPod(ctx context.Context, p *podPlan, pod *corev1.Pod) (*corev1.Pod, error) {
+	if p.mode == PodShared {
+		for _, m := range p.members {
+			if err := makeOpen(p.work, m.sight.folders); err != nil {
+				return nil, err
+			}
+		}
+	}
+	meta := p.meta.DeepCopy()
+	if err := p.secure.create(ctx, d, *meta, true); err != nil {
+		return nil, err
+	}
+	failpoint.Hit("container-creating")
+	made, err := d.createWithin(ctx, pod, p.patience, p.log)
+	if isPodSecurity(err) {
+		restrictPod(pod)
+		if restricted, again := d.createWithin(ctx, pod, p.patience, p.log); again == nil {
+			return restricted, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the pod of the job: %w", err)
+	}
+	failpoint.Hit("container-starting")
+	return made, nil
+}
+
+// readyInOwnPod waits for a container of a pod that was made for it.
+func (d *Driver) readyInOwnPod(ctx context.Context, l *lookout, p *podPlan, m *member) error {
+	if m.process == ownAgent && serves(m.spec) && p.reached() == bySocket {
+		return awaitSocket(ctx, m.folder)
+	}
+	_, err := l.until(ctx, func(pod *corev1.Pod) bool {
+		s := statusOf(pod, m.name)
+		return s != nil && (s.State.Running != nil || s.State.Terminated != nil) && (m.process != ownAgent || pod.Status.PodIP != "")
+	})
+	return err
+}
+
+// awaitHealth waits until all members with a health check are healthy.
+func (r *jobRun) awaitHealth(ctx context.Context, l *lookout) error {
+	start := time.Now()
+	limited, cancel := within(ctx, r.spec.Timeouts.Health, "timeouts.health")
+	defer cancel()
+	results := make(chan error)
+	checked := 0
+	for _, m := range r.members {
+		if m.health == nil {
+			continue
+		}
+		checked++
+		go func() { results <- r.awaitMember(limited, l, m, start) }()
+	}
+	var failure error
+	for range checked {
+		if err := <-results; err != nil && failure == nil {
+			failure = err
+			cancel()
+		}
+	}
+	return failure
+}
+
+func (r *jobRun) awaitMember(ctx context.Context, l *lookout, m *member, start time.Time) error {
+	r.note(m, "starting")
+	w := &watch{health: m.health, start: start, counted: start}
+	var err error
+	switch {
+	case m.process == underAgent:
+		err = w.await(ctx, checkByAgent(m.client(), m.health, m.env))
+	case m.container.StartupProbe != nil:
+		_, err = l.until(ctx, func(pod *corev1.Pod) bool {
+			s := statusOf(pod, m.name)
+			return s != nil && s.Started != nil && *s.Started
+		})
+	default:
+		err = w.await(ctx, r.d.checkByExec(m.pod, m.name, m.health))
+	}
+	over := new(limitError)
+	switch {
+	case err == nil:
+		r.note(m, "healthy")
+		r.phase("health "+m.spec.Title, start)
+		fmt.Fprintf(r.log, "%s is healthy after %s\n", m.spec.Title, time.Since(start).Round(10*time.Millisecond))
+		return nil
+	case errors.As(context.Cause(ctx), &over):
+		err = over
+		if w.said != "" {
+			err = fmt.Errorf("%w; the last check said: %s", over, w.said)
+		}
+		return r.d.unhealthyVerdict(ctx, m, err)
+	case isUnhealthy(err):
+		r.note(m, "unhealthy")
+		return r.d.unhealthyVerdict(ctx, m, err)
+	}
+	return err
+}
+
+// finalLook sees whether something that was ready has ended meanwhile.
+func (l *lookout) finalLook(ctx context.Context) error { return l.judge(ctx, l.seen()) }
+
+// seen is the latest state of the pod.
+func (l *lookout) seen() *corev1.Pod {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// limitError says that something took longer than the configuration allows.
+type limitError struct {
+	limit time.Duration
+	key   string
+}
+
+func (e *limitError) Error() string { return fmt.Sprintf("not done after %s (%s)", e.limit, e.key) }
+func (e *limitError) Unwrap() error { return context.DeadlineExceeded }
+
+// within bounds ctx by what the key of the configuration says; limit 0 is no bound. The cause is a *limitError.
+func within(ctx context.Context, limit time.Duration, key string) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, limit, &limitError{limit, key})
+}
+
+// verdictIn finds the verdict in an error, if there is one.
+func verdictIn(err error) (*verdict.Error, bool) {
+	var v *verdict.Error
+	return v, errors.As(err, &v)
+}
+
+// quotaPause is the time between two tries to make a pod for which the namespace's quota has no room.
+const quotaPause = 2 * time.Second
+
+// createWithin makes a pod. While the namespace's quota is used up it waits, because other jobs end, but no longer than
+// limit (0: for ever).
+func (d *Driver) createWithin(ctx context.Context, pod *corev1.Pod, limit time.Duration, log io.Writer) (*corev1.Pod, error) {
+	start := time.Now()
+	for said := false; ; said = true {
+		made, err := d.api.CreatePod(ctx, pod)
+		if !errors.Is(err, kubeapi.ErrQuota) {
+			return made, err
+		}
+		if limit > 0 && time.Since(start) > limit {
+			return nil, fmt.Errorf("there was no room for the pod within %s (timeouts.start): %w", limit, err)
+		}
+		if !said {
+			fmt.Fprintf(log, "gantry: waiting for room in the namespace: %v\n", err)
+		}
+		if !pause(ctx, quotaPause) {
+			return nil, fmt.Errorf("waiting for room in the namespace: %w (%w)", context.Cause(ctx), err)
+		}
+	}
+}

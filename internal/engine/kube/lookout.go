@@ -1,0 +1,311 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// Times of a lookout.
+const (
+	// silence is how long nothing is said of a start that takes its time; then the pod's events are read, every eventPause.
+	silence    = 2 * time.Second
+	eventPause = 2 * time.Second
+)
+
+// lookout follows one pod while containers of it start, tells the log why they do not, and ends the waiting when they
+// never will.
+type lookout struct {
+	d       *Driver
+	log     io.Writer
+	pod     string
+	uid     string
+	members []*member
+	limits  engine.Timeouts
+	start   time.Time
+
+	mu        sync.Mutex
+	last      *corev1.Pod
+	changed   chan struct{} // closed when last has changed
+	ready     map[string]bool
+	said      map[string]bool
+	scheduled time.Time
+	warnings  []string // of the events
+}
+
+func (d *Driver) newLookout(pod *corev1.Pod, members []*member, limits engine.Timeouts, log io.Writer) *lookout {
+	return &lookout{
+		d: d, log: log, pod: pod.Name, uid: string(pod.UID), members: members, limits: limits, start: time.Now(),
+		last: pod, changed: make(chan struct{}), ready: map[string]bool{}, said: map[string]bool{},
+	}
+}
+
+// run follows the pod until ctx ends, which is no error, or something is wrong for good.
+func (l *lookout) run(ctx context.Context) error {
+	updates := l.d.api.Follow(ctx, l.pod, l.uid)
+	tick := time.NewTicker(eventPause)
+	defer tick.Stop()
+	for {
+		select {
+		case u, open := <-updates:
+			if ctx.Err() != nil || !open {
+				return nil
+			}
+			if err := l.update(ctx, u); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := l.patience(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (l *lookout) update(ctx context.Context, u kubeapi.Update) error {
+	switch {
+	case u.Err != nil:
+		return fmt.Errorf("following the pod %s: %w", l.pod, u.Err)
+	case u.Pod == nil:
+		return l.goneVerdict()
+	}
+	l.mu.Lock()
+	l.last = u.Pod
+	close(l.changed)
+	l.changed = make(chan struct{})
+	if u.Pod.Spec.NodeName != "" && l.scheduled.IsZero() {
+		l.scheduled = time.Now()
+	}
+	l.mu.Unlock()
+	return l.judge(ctx, u.Pod)
+}
+
+func (l *lookout) goneVerdict() error {
+	return verdict.New(verdict.Infrastructure, "has somebody or something in the cluster deleted it (an eviction, a node that went away)?",
+		"the pod %s is gone: %w", l.pod, engine.ErrNotFound)
+}
+
+// rejectedError: the node has refused the pod; another one may find room.
+type rejectedError struct{ v *verdict.Error }
+
+func (e *rejectedError) Error() string { return e.v.Error() }
+func (e *rejectedError) Unwrap() error { return e.v }
+
+// judge looks for what is wrong for good, and tells what is wrong for now.
+func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
+	if t := podTrouble(pod); t != nil {
+		switch {
+		case rejected(pod):
+			return &rejectedError{l.verdict("the pod "+l.pod, t, "")}
+		case t.permanent:
+			return l.verdict("the pod "+l.pod, t, "")
+		}
+		l.say("waiting for the pod %s: %s", l.pod, t.what)
+	}
+	for _, m := range l.members {
+		status := statusOf(pod, m.name)
+		if status == nil {
+			continue
+		}
+		t := containerTrouble(status.State)
+		if t == nil || l.isReady(m.name) && status.State.Terminated == nil {
+			continue
+		}
+		if t.permanent {
+			return l.memberVerdict(ctx, m, status, t)
+		}
+		l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t.what)
+	}
+	return nil
+}
+
+// memberVerdict explains a container that does not run and never will.
+func (l *lookout) memberVerdict(ctx context.Context, m *member, status *corev1.ContainerStatus, t *trouble) error {
+	title := fmt.Sprintf("%s (%s)", m.spec.Title, m.spec.Image)
+	v := l.verdict(title, t, "")
+	v.Command = kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod)
+	if status.State.Terminated != nil && errors.Is(v, engine.ErrUnhealthy) {
+		v.Command = kubectl("-n", l.d.opts.Place.Namespace, "logs", l.pod, "-c", m.name)
+		v.Output = l.d.lastLog(ctx, l.pod, m.name)
+		if m.health != nil && m.process == native && l.lastUnhealthy(ctx) != "" {
+			v.Err = &worded{fmt.Sprintf("%s is not healthy: its health check fails; the last one said: %s", title, l.lastUnhealthy(ctx)), engine.ErrUnhealthy}
+			v.Hint = healthHint
+		}
+	}
+	return v
+}
+
+func (l *lookout) verdict(title string, t *trouble, output string) *verdict.Error {
+	if output == "" {
+		output = t.what
+	}
+	between := ": "
+	if errors.Is(t.cause, engine.ErrUnhealthy) {
+		between = " " // "exited with status 3"
+	}
+	return &verdict.Error{Whose: t.whose, Err: &worded{title + between + t.what, t.cause}, Output: output, Hint: t.hint}
+}
+
+// patience reads the events of what takes its time, and gives up when the time is over.
+func (l *lookout) patience(ctx context.Context) error {
+	l.mu.Lock()
+	pod, scheduled, waiting := l.last, l.scheduled, l.waitingFor()
+	l.mu.Unlock()
+	if len(waiting) == 0 || time.Since(l.start) < silence {
+		return nil
+	}
+	if events, err := l.d.api.Events(ctx, l.uid); err == nil {
+		l.warnings = eventTroubles(events)
+		for _, w := range l.warnings {
+			l.say("the cluster says of the pod %s: %s", l.pod, w)
+		}
+	}
+	limit, key := l.limits.Start, "timeouts.start"
+	since := l.start
+	if !scheduled.IsZero() {
+		since = scheduled
+		if limit > 0 && l.limits.Pull > 0 {
+			limit, key = limit+l.limits.Pull, "timeouts.pull and timeouts.start"
+		} else {
+			limit = 0
+		}
+	}
+	if limit <= 0 || time.Since(since) < limit {
+		return nil
+	}
+	return l.tooLate(pod, waiting, limit, key)
+}
+
+// waitingFor are the members that are not ready. The lock is held.
+func (l *lookout) waitingFor() (all []*member) {
+	for _, m := range l.members {
+		if !l.ready[m.name] {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// tooLate explains what did not happen in its time.
+func (l *lookout) tooLate(pod *corev1.Pod, waiting []*member, limit time.Duration, key string) error {
+	t := podTrouble(pod)
+	for _, m := range waiting {
+		if status := statusOf(pod, m.name); t == nil && status != nil {
+			t = containerTrouble(status.State)
+		}
+	}
+	if t == nil {
+		t = &trouble{"", nil, verdict.Infrastructure, "look at the pod's events and at its node", false}
+	}
+	v := &verdict.Error{
+		Whose: t.whose, Hint: t.hint + "; or raise " + key,
+		Err:     fmt.Errorf("%s did not start within %s (%s): %s", waiting[0].spec.Title, limit, key, firstOf(t.what, strings.Join(l.warnings, "; "), "no reason is known")),
+		Command: kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod), Output: strings.Join(l.warnings, "\n"),
+	}
+	if t.cause != nil {
+		v.Err = &worded{v.Err.Error(), t.cause}
+	}
+	return v
+}
+
+// say writes a line once.
+func (l *lookout) say(format string, args ...any) {
+	line := fmt.Sprintf("gantry: "+format, args...)
+	l.mu.Lock()
+	known := l.said[line]
+	l.said[line] = true
+	l.mu.Unlock()
+	if !known {
+		fmt.Fprintln(l.log, line)
+	}
+}
+
+// set notes that a container has done what was awaited of it.
+func (l *lookout) set(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ready[name] = true
+}
+
+func (l *lookout) isReady(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ready[name]
+}
+
+// until waits until the pod is as wanted.
+func (l *lookout) until(ctx context.Context, wanted func(*corev1.Pod) bool) (*corev1.Pod, error) {
+	for {
+		l.mu.Lock()
+		pod, changed := l.last, l.changed
+		l.mu.Unlock()
+		if wanted(pod) {
+			return pod, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// lastUnhealthy is what the cluster says of the last health check that failed, "" if it says nothing.
+func (l *lookout) lastUnhealthy(ctx context.Context) string {
+	events, err := l.d.api.Events(context.WithoutCancel(ctx), l.uid)
+	if err != nil {
+		return ""
+	}
+	for _, e := range slices.Backward(events) {
+		if e.Reason == "Unhealthy" {
+			return strings.TrimSpace(e.Message)
+		}
+	}
+	return ""
+}
+
+// statusOf finds the status of a container, whatever its kind; nil: there is none yet.
+func statusOf(pod *corev1.Pod, name string) *corev1.ContainerStatus {
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses, pod.Status.InitContainerStatuses} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// worded is a decision in better words.
+type worded struct {
+	text  string
+	cause error
+}
+
+func (e *worded) Error() string { return e.text }
+func (e *worded) Unwrap() error { return e.cause }
+
+// kubectl is a command for a reader to try.
+func kubectl(args ...string) string { return "kubectl " + strings.Join(args, " ") }
+
+func firstOf(all ...string) string {
+	for _, s := range all {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}

@@ -1,0 +1,183 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
+)
+
+// follow sees a step's container through to its end, or ends it with ctx.
+func (s *stepRun) follow(ctx context.Context) {
+	defer close(s.gone)
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	l := s.d.newLookout(s.pod, []*member{s.member}, engine.Timeouts{Pull: s.spec.PullTimeout}, s.log)
+	go s.begin(running, l, stop)
+	go s.listen(running, stop)
+	s.err = s.watch(running, l)
+	if errors.Is(context.Cause(running), errStepEnded) {
+		s.err = nil
+	} else if cause := context.Cause(running); ctx.Err() == nil && cause != nil && s.err == nil {
+		s.err = cause
+	}
+	if err := s.clear(context.WithoutCancel(ctx)); err != nil && s.err == nil {
+		s.err = err
+	}
+}
+
+// errStepEnded: the step's container has ended.
+var errStepEnded = errors.New("the step's container has ended")
+
+// watch waits for the end of the container in the eyes of the API server.
+func (s *stepRun) watch(ctx context.Context, l *lookout) error {
+	updates := s.d.api.Follow(ctx, s.pod.Name, string(s.pod.UID))
+	tick := time.NewTicker(eventPause)
+	defer tick.Stop()
+	for {
+		select {
+		case u, isOpen := <-updates:
+			if !isOpen {
+				return nil
+			}
+			if done, err := s.update(ctx, l, u.Pod, u.Err); done || err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := l.patience(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// update looks at a state of the pod: done when the container has ended as programs do.
+func (s *stepRun) update(ctx context.Context, l *lookout, pod *corev1.Pod, err error) (done bool, _ error) {
+	switch {
+	case err != nil:
+		return false, err
+	case pod == nil:
+		return false, l.goneVerdict()
+	}
+	l.mu.Lock()
+	l.last = pod
+	l.mu.Unlock()
+	status := statusOf(pod, s.member.name)
+	if status != nil && status.State.Running != nil {
+		l.set(s.member.name)
+	}
+	if status != nil && status.State.Terminated != nil {
+		t := terminatedTrouble(status.State.Terminated)
+		if errors.Is(t.cause, engine.ErrUnhealthy) {
+			return true, nil // it ran; how it ended is the step's
+		}
+	}
+	return false, l.judge(ctx, pod)
+}
+
+// begin has an agent that this driver put there start the step's program.
+func (s *stepRun) begin(ctx context.Context, l *lookout, stop context.CancelCauseFunc) {
+	if s.member.process != underAgent {
+		return
+	}
+	if err := s.d.begin(ctx, s.member); err != nil && ctx.Err() == nil {
+		if _, ok := verdictIn(err); ok {
+			stop(err)
+		}
+	}
+	l.set(s.member.name)
+}
+
+// listen notices the end of the container by that of its agent: before the API server hears of it.
+func (s *stepRun) listen(ctx context.Context, stop context.CancelCauseFunc) {
+	alive := s.alive()
+	if alive == nil {
+		return
+	}
+	for !alive(ctx) {
+		if !pause(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
+	for misses := 0; misses < 2; {
+		if misses++; alive(ctx) {
+			misses = 0
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
+	stop(errStepEnded)
+}
+
+// alive tells whether the step's agent listens; nil: it has none that could be asked.
+func (s *stepRun) alive() func(context.Context) bool {
+	m := s.member
+	if m.folder.rel != "" && (m.process == underAgent || serves(m.spec)) {
+		return func(ctx context.Context) bool { return agent.Alive(ctx, m.folder.base, m.folder.rel) }
+	}
+	if a := s.address(); a != nil && serves(m.spec) {
+		return func(ctx context.Context) bool {
+			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", a.Address)
+			return err == nil && conn.Close() == nil
+		}
+	}
+	return nil
+}
+
+// address is where the step's agent listens; nil: at its socket.
+func (s *stepRun) address() *agent.Address {
+	pod := s.job
+	if pod == nil {
+		pod = s.pod
+	}
+	return s.secure.address(pod)
+}
+
+// clear removes the container.
+func (s *stepRun) clear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quickly)
+	defer cancel()
+	err := s.remove(ctx)
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if s.d.done == nil {
+		s.d.done = map[string]bool{}
+	}
+	s.d.done[containerID(s.pod.Name, s.member.name)] = true
+	return err
+}
+
+func (s *stepRun) remove(ctx context.Context) error {
+	if s.plan != nil {
+		return errors.Join(s.d.removePod(ctx, s.pod), s.d.dropSecrets(ctx, &s.secure))
+	}
+	return errors.Join(s.d.end(ctx, found{s.pod, s.member.name, s.member.tag}), s.giveBack(ctx))
+}
+
+// giveBack takes the step's credentials out of the pull secret, if the job does not go on with them.
+func (s *stepRun) giveBack(ctx context.Context) error {
+	if s.mode != InPod || len(s.secure.pull) == 0 {
+		return nil
+	}
+	return s.d.takeBack(ctx, s.home.lentSecret(), []string{s.spec.Labels[labelJob]})
+}
+
+// dropSecrets deletes the secrets of a pod.
+func (d *Driver) dropSecrets(ctx context.Context, s *secrets) error {
+	var all []error
+	if len(s.data) > 0 {
+		all = append(all, d.api.DeleteSecret(ctx, s.name, ""))
+	}
+	if len(s.pull) > 0 {
+		all = append(all, d.api.DeleteSecret(ctx, s.pullName(), ""))
+	}
+	return errors.Join(all...)
+}
