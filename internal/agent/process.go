@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// superviseCommand is what the program is started with to become a supervisor: it calls Supervise.
+const superviseCommand = "supervise"
+
 var errClosed = errors.New("closed")
 
 // graceAfterExit is how long output is awaited after the step's own process has ended, when others still hold the
@@ -49,7 +52,12 @@ func spawn(out *os.File) (*process, error) {
 		defer out.Close()
 		growPipe(r)
 	}
-	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", "supervise"}, &os.ProcAttr{
+	if len(os.Args) > 1 && os.Args[1] == superviseCommand {
+		// A program that was started as a supervisor and became something else (a test that does not know the command)
+		// would start the next one, and that the next.
+		return nil, errors.New("a supervisor is asked to start supervisors: this program does not know the command " + superviseCommand)
+	}
+	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", superviseCommand}, &os.ProcAttr{
 		Env:   []string{"GOMAXPROCS=1"},
 		Files: []*os.File{nil, nil, nil, remote, out},
 	})
