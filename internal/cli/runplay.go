@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -89,25 +90,52 @@ func haveContainers(jobs []*workflow.Job) bool {
 
 // runHook is the hook of a run. Only the default one may be missing, if all jobs are on the host.
 func (p *Process) runHook(flag string, needed bool) (string, error) {
-	hook := filepath.Join(filepath.Dir(p.Executable), "hook.sh")
 	if flag != "" {
-		hook = p.abs(flag)
+		hook := p.abs(flag)
+		return hook, checkHook(flag, hook)
 	}
-	info, err := os.Stat(hook)
-	switch {
-	case flag == "" && needed && err != nil:
-		return "", verdict.New(verdict.Configuration, "hook.sh and gantry-agent belong beside gantry; or name a hook with --hook",
-			"the workflow has containers, and there is no hook for them: %w", err)
-	case flag == "":
+	dir := filepath.Dir(p.Executable)
+	hook := filepath.Join(dir, "hook.sh")
+	if !needed {
 		return hook, nil
-	case err != nil:
-		return "", &usageError{fmt.Errorf("reading --hook: %w", err)}
-	case info.IsDir():
-		return "", usagef("--hook %s is a folder, not a program", flag)
-	case !slices.Contains([]string{".sh", ".js", ".ps1"}, filepath.Ext(hook)):
-		return "", usagef("--hook %s: the runner starts .sh, .js and .ps1 files only", flag)
+	}
+	err := readable(hook)
+	if err == nil {
+		_, err = exec.LookPath(filepath.Join(dir, "gantry-agent")) // which the hook starts
+	}
+	if err != nil {
+		return "", verdict.New(verdict.Configuration, "hook.sh and gantry-agent, which is executable, belong beside gantry; or name a hook with --hook",
+			"the workflow has containers, and the hook for them cannot be started: %w", err)
 	}
 	return hook, nil
+}
+
+// checkHook says what is wrong with the hook that --hook names. It need not be executable: the runner starts a shell with
+// it, or node.
+func checkHook(flag, hook string) error {
+	info, err := os.Stat(hook)
+	switch {
+	case err != nil:
+		return &usageError{fmt.Errorf("reading --hook: %w", err)}
+	case info.IsDir():
+		return usagef("--hook %s is a folder, not a program", flag)
+	case !slices.Contains([]string{".sh", ".js", ".ps1"}, filepath.Ext(hook)):
+		return usagef("--hook %s: the runner starts .sh, .js and .ps1 files only", flag)
+	case strings.ContainsAny(hook, " \t"):
+		return usagef("--hook %s: the runner cannot start a hook whose path has a blank in it", hook)
+	}
+	if err := readable(hook); err != nil {
+		return &usageError{fmt.Errorf("reading --hook: %w", err)}
+	}
+	return nil
+}
+
+func readable(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // hookEnviron is the environment of the run. The hook, which runs in another folder, reads the configuration that

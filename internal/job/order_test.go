@@ -140,6 +140,17 @@ func TestAHookThatIsNotThereIsNamed(t *testing.T) {
 	b.has(wrapper, "gantry: File not found at '/nowhere/hook.sh'. Set ACTIONS_RUNNER_CONTAINER_HOOKS to the path of an existing file.")
 }
 
+func TestAHookThatHangsIsNamedWithItsCall(t *testing.T) {
+	b := newBench(t, threeSteps)
+	b.on(hook.CleanupJob, instruction{Hang: true})
+	b.opts.CleanupBudget = 100 * time.Millisecond
+	b.run(jobevent.Failure)
+	log := b.log()
+	if !strings.Contains(log, "gantry: cleanup_job of "+b.opts.Hook+" had not ended after ") || !strings.Contains(log, ", and was cancelled by SIGINT\n") {
+		t.Error(log)
+	}
+}
+
 // cancelled runs a job that is cancelled once its log has a line.
 func (b *bench) cancelled(line string, want jobevent.Result) {
 	b.t.Helper()
