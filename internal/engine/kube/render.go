@@ -117,4 +117,3 @@ func logged(text string) []string {
 	}
 	return lines
 }
-
