@@ -24,6 +24,11 @@ import (
 
 // The test binary is its own supervisor: the agent starts /proc/self/exe.
 func TestMain(m *testing.M) {
+	if os.Getenv(serveAnyway) != "" {
+		_, err := agent.NewServer(agent.ServerOptions{Socket: os.Getenv(serveAnyway)}).Serve(context.Background())
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(7)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
 		if err := agent.Supervise(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -45,6 +50,20 @@ func TestMain(m *testing.M) {
 }
 
 const limit = 15 * time.Second
+
+// serveAnyway names a variable that makes this program one which does not know that it is to be a supervisor.
+const serveAnyway = "AGENT_TEST_SERVE"
+
+// An agent starts /proc/self/exe as its supervisors. Without this, a program that is not made for it never ends.
+func TestAProgramThatWasToBeASupervisorDoesNotServe(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Args = []string{"gantry-agent", "supervise"}
+	cmd.Env = []string{serveAnyway + "=" + filepath.Join(t.TempDir(), "socket")}
+	var exit *exec.ExitError
+	if out, err := cmd.CombinedOutput(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
 
 // start runs an agent and gives a client that has claimed it.
 func start(t *testing.T, opts agent.ServerOptions) (*agent.Client, string) {

@@ -2,15 +2,13 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"syscall"
 	"time"
 )
-
-// superviseCommand is what the program is started with to become a supervisor: it calls Supervise.
-const superviseCommand = "supervise"
 
 var errClosed = errors.New("closed")
 
@@ -28,6 +26,16 @@ type process struct {
 	control *os.File
 	in      *bufio.Reader
 	output  *os.File
+}
+
+// supervise is what the program is started with to become a supervisor: it calls Supervise.
+const supervise = "supervise"
+
+// isSupervisor says whether this process was started to be one. A program that has an agent but does not know the
+// argument, such as a test's, would start itself over and over.
+func isSupervisor() bool {
+	argv, err := os.ReadFile("/proc/self/cmdline")
+	return err == nil && bytes.Equal(argv, []byte("gantry-agent\x00"+supervise+"\x00"))
 }
 
 // spawn starts a supervisor that waits for a step. The step writes to out; nil: to a pipe, which output is the end of.
@@ -52,12 +60,7 @@ func spawn(out *os.File) (*process, error) {
 		defer out.Close()
 		growPipe(r)
 	}
-	if len(os.Args) > 1 && os.Args[1] == superviseCommand {
-		// A program that was started as a supervisor and became something else (a test that does not know the command)
-		// would start the next one, and that the next.
-		return nil, errors.New("a supervisor is asked to start supervisors: this program does not know the command " + superviseCommand)
-	}
-	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", superviseCommand}, &os.ProcAttr{
+	p, err := os.StartProcess("/proc/self/exe", []string{"gantry-agent", supervise}, &os.ProcAttr{
 		Env:   []string{"GOMAXPROCS=1"},
 		Files: []*os.File{nil, nil, nil, remote, out},
 	})

@@ -84,6 +84,9 @@ func NewServer(opts ServerOptions) *Server {
 // Serve listens until ctx ends, or with Once until the step has. It returns the step's exit record then.
 // All processes of all steps have been told to die when it returns.
 func (s *Server) Serve(ctx context.Context) (Exit, error) {
+	if isSupervisor() {
+		return Exit{}, errors.New("a supervisor does not serve: its program does not know that it is to be one")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l, err := listen(s.opts.Socket)
