@@ -38,6 +38,8 @@ type CallError struct {
 	// the runner's, but for JSON that cannot be read and programs that cannot be started. A *ResponseError is one of
 	// these causes.
 	Inner error
+	// Detail says what in the response the runner does not survive, for CauseCrash.
+	Detail string
 	// ExitCode is the status of the process, 0 if there was none. Before Wrapper the log of a failed command says
 	// "Process completed with exit code N."
 	ExitCode int
@@ -66,7 +68,9 @@ const (
 	errOutOfRange    runnerText = "Index was out of range. Must be non-negative and less than the size of the collection. (Parameter 'index')"
 )
 
-func crash(err runnerText) error { return &CallError{Cause: CauseCrash, Inner: err} }
+func crash(err runnerText, format string, args ...any) error {
+	return &CallError{Cause: CauseCrash, Inner: err, Detail: fmt.Sprintf(format, args...)}
+}
 
 func callError(cause Cause, inner error) error {
 	return &CallError{Cause: cause, Wrapper: wrapper, Inner: inner}

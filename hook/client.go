@@ -146,7 +146,7 @@ func (c *Client) readResponse(result *CallResult, command Command, sent job) err
 	}
 	if response == nil {
 		if command == PrepareJob {
-			return crash(errNullReference)
+			return crash(errNullReference, "the file is empty or missing, where at least {} is needed")
 		}
 		return nil
 	}
@@ -195,15 +195,19 @@ func (r *receivedContext) check(sent job) error {
 	switch {
 	case r == nil:
 		return nil
-	case r.hasContainer && !sent.container, r.noServices:
-		return crash(errNullReference)
+	case r.hasContainer && !sent.container:
+		return crash(errNullReference, "context.container has an id or a network, though the job has no container")
+	case r.noServices:
+		return crash(errNullReference, "context.services is null")
 	}
 	for i, service := range r.services {
 		switch {
 		case i >= sent.services:
-			return crash(errOutOfRange)
-		case service.null, service.Ports == nil:
-			return crash(errNullReference)
+			return crash(errOutOfRange, "context.services has %d members, and the job has %d services", len(r.services), sent.services)
+		case service.null:
+			return crash(errNullReference, "context.services[%d] is null", i)
+		case service.Ports == nil:
+			return crash(errNullReference, "context.services[%d].ports is null or missing; {} is for none", i)
 		}
 	}
 	return nil

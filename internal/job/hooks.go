@@ -127,7 +127,7 @@ func (x *execution) explain(client hook.Client, result *hook.CallResult, took ti
 			failure.Command, client.HookPath, took.Round(100*time.Millisecond), signals(result.Signals)))
 	case hook.CauseCrash:
 		x.log.error(failure.Inner.Error())
-		x.log.line(fmt.Sprintf("gantry: the runner does not survive the response of %s to %s", client.HookPath, failure.Command))
+		x.log.line(fmt.Sprintf("gantry: the runner does not survive the response of %s to %s: %s", client.HookPath, failure.Command, failure.Detail))
 	default:
 		x.log.line("gantry: " + failure.Inner.Error())
 	}

@@ -61,7 +61,7 @@ func (x *execution) installNode(version string) (string, error) {
 		source, ok = x.opts.Node(version)
 	}
 	if !ok {
-		return "", fmt.Errorf("the action '%s' needs %s, and there is none: name a folder of externals, or a node program", x.use.name(), version)
+		return "", fmt.Errorf("the action '%s' needs %s, and there is none: name a node program (--node)", x.use.name(), version)
 	}
 	for _, into := range []string{program, filepath.Join(x.dirs.Externals, version+"_alpine", "bin/node")} {
 		if err := copyProgram(source, into); err != nil {

@@ -60,7 +60,7 @@ func filter(lines ...string) []string {
 
 func TestCommandsStopUntilTheTokenComes(t *testing.T) {
 	got := filter("::stop-commands::Token", "::error::not one", "::other::", "::token::", "::error::one")
-	want := []string{"|::error::not one", "|::other::", "error|one", "@errormap[]one"}
+	want := []string{"|::stop-commands::Token", "|::error::not one", "|::other::", "|::token::", "error|one", "@errormap[]one"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -81,17 +81,54 @@ func TestUnknownCommandsArePlainText(t *testing.T) {
 	}
 }
 
-func TestUnsecureCommandsAreRefused(t *testing.T) {
-	for _, line := range []string{"::set-env name=a::b", "::add-path::/x"} {
-		if got := filter(line); len(got) != 1 || !strings.HasPrefix(got[0], "error|The `") {
-			t.Errorf("%q: %q", line, got)
+func TestCommandsThatCannotBeCarriedOutFailTheStep(t *testing.T) {
+	for line, want := range map[string]string{
+		"::set-env name=a::b":  "The `set-env` command is disabled. Please upgrade to using Environment Files ",
+		"::add-path::/x":       "The `add-path` command is disabled. ",
+		"::set-output::x":      "Required field 'name' is missing in ##[set-output] command.",
+		"::save-state name=::": "Required field 'name' is missing in ##[save-state] command.",
+		"::echo::maybe":        "Invalid echo command value. Possible values can be: 'on', 'off'. Current value is: 'maybe'.",
+	} {
+		r := &record{}
+		f := joblog.Filter{Sink: r, Masks: &joblog.Masks{}}
+		f.Line(line)
+		first := "Unable to process command '" + line + "' successfully."
+		if !f.Failed || len(r.lines) != 4 || r.lines[0] != "error|"+first || r.lines[1] != "@errormap[]"+first ||
+			!strings.HasPrefix(r.lines[2], "error|"+want) || !strings.HasPrefix(r.lines[3], "@errormap[]"+want) {
+			t.Errorf("%q: %q", line, r.lines)
+		}
+	}
+	for _, token := range []string{"", "pause-logging", "Error"} {
+		if got := filter("::stop-commands::"+token, "::error::still one"); len(got) != 5 || got[3] != "error|still one" {
+			t.Errorf("%q: %q", token, got)
 		}
 	}
 }
 
+func TestUnsecureCommandsThatAreAllowed(t *testing.T) {
+	var done []string
+	do := func(name, value string) { done = append(done, name+"="+value) }
+	r := &record{}
+	f := joblog.Filter{Sink: r, Masks: &joblog.Masks{}, AllowUnsecure: true, SetEnv: do, AddPath: do}
+	for _, line := range []string{"::set-env name=a::b", "::add-path::/x", "::set-env name=Node_Options::c"} {
+		f.Line(line)
+	}
+	if diff := cmp.Diff([]string{"a=b", "=/x"}, done); diff != "" || f.Failed || len(r.lines) != 2 {
+		t.Errorf("%s %q", diff, r.lines)
+	}
+}
+
+func TestCommandsAreEchoedIfOneAsksForIt(t *testing.T) {
+	got := filter("::echo::on", "::group::a", "::add-mask::hush", "::set-output name=x::hush", "::echo::off", "::endgroup::")
+	want := []string{"command|::group::a", "group|a", "|::add-mask::***", "command|::set-output name=x::***"}
+	if diff := cmp.Diff(want, got[:4]); diff != "" || got[len(got)-1] != "endgroup|" || len(got) != 8 {
+		t.Errorf("%s %q", diff, got)
+	}
+}
+
 func TestOutputsAndState(t *testing.T) {
-	got := filter("::set-output name=a::1%0A2", "::save-state name=b::3", "::set-output::x")
-	if len(got) != 5 || got[1] != "out a=1\n2" || got[3] != "state b=3" || !strings.HasPrefix(got[4], "error|Required field 'name'") {
+	got := filter("::set-output name=a::1%0A2", "::save-state name=b::3")
+	if len(got) != 6 || got[2] != "out a=1\n2" || got[5] != "state b=3" || !strings.HasPrefix(got[0], "warning|The `set-output`") {
 		t.Errorf("%q", got)
 	}
 }
