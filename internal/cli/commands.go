@@ -16,6 +16,7 @@ func commands(p *Process) []*cobra.Command {
 		newConformCmd(p),
 		newConfigCmd(p),
 		newRBACCmd(p),
+		newRenderCmd(p),
 		newVersionCmd(p),
 	}
 }

@@ -1,12 +1,35 @@
 package docstest
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/gantry-ci/gantry/internal/conformance"
 )
+
+// The table of needs has all of them, in the suite's words.
+func TestNeedsOfCases(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs/conformance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for need, says := range conformance.Needs() {
+		row := "| " + need + " | " + says + " |"
+		switch need {
+		case "docker", "podman":
+			row = "| docker, podman | the engine is that one |"
+		case "given-registry":
+			row = "| given-registry | `--registry` was given |"
+		}
+		if !strings.Contains(string(page), row+"\n") {
+			t.Errorf("docs/conformance.md lacks the row %s", row)
+		}
+	}
+}
 
 // Examples of cases can be read, with the jobs that there are.
 func TestExamplesOfCases(t *testing.T) {

@@ -135,7 +135,8 @@ func TestParse(t *testing.T) {
 
 // Every block says what it is, so that none escapes its test.
 func TestBlocksSayWhatTheyAre(t *testing.T) {
-	known := []string{"yaml", "yaml gantry.yaml", "yaml workflow", "yaml case", "sh", "sh engine", "text", "ini", "json", ""}
+	known := []string{"yaml", "yaml gantry.yaml", "yaml workflow", "yaml case", "yaml values",
+		"yaml template", "sh", "sh engine", "text", "ini", "json", ""}
 	for _, p := range pages(t) {
 		for _, b := range p.blocks {
 			if !slices.Contains(known, strings.TrimSpace(b.lang+" "+b.kind)) {

@@ -113,7 +113,7 @@ func TestKeysAndVariablesExist(t *testing.T) {
 			sections[section] = true
 		}
 	}
-	dotted := regexp.MustCompile(`^([a-z_]+)\.([a-z_]+)$`)
+	dotted := regexp.MustCompile(`^([a-z_]+)(?:\.[a-z_]+)+$`)
 	variable := regexp.MustCompile(`GANTRY_[A-Z_]+`)
 	for _, p := range pages(t) {
 		for _, code := range p.inlineCode() {

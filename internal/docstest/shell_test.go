@@ -110,6 +110,13 @@ func engineSandbox(t *testing.T, programs string, e *testbed.Engine) sandbox {
 		s.env = append(s.env, kv)
 	}
 	s.env = append(s.env, "GANTRY_ENGINE="+e.Name, "GANTRY_PULL=missing")
+	// Images that the pages name, by those that are here.
+	for image, name := range map[string]string{testbed.Busybox: "busybox:1", testbed.Bash: "debian:stable-slim"} {
+		if out, err := e.Command(t.Context(), "tag", image, name).CombinedOutput(); err != nil {
+			t.Fatalf("naming an image: %v\n%s", err, out)
+		}
+		t.Cleanup(func() { e.Command(context.WithoutCancel(t.Context()), "untag", image, name).Run() })
+	}
 	t.Cleanup(func() {
 		for _, made := range []string{"actions-runner", "bin", "Makefile", ".local/share/gantry", ".local/state/gantry"} {
 			os.RemoveAll(filepath.Join(e.Home, made))

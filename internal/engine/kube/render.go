@@ -69,6 +69,7 @@ func Render(o RenderOptions, spec engine.JobSpec) (*corev1.Pod, []string, error)
 		return nil, nil, err
 	}
 	r.sayNotes(notes)
+	delete(pod.Labels, kubeapi.NonceLabel) // random
 	return pod, logged(log.String()), nil
 }
 

@@ -75,7 +75,7 @@ func TestModesDiffer(t *testing.T) {
 		want           bool
 	}{
 		{rbac.Need{Mode: rbac.InPod}, "create", "pods", false},
-		{rbac.Need{Mode: rbac.InPod}, "create", "pods/exec", false},
+		{rbac.Need{Mode: rbac.InPod}, "list", "pods", false},
 		{rbac.Need{Mode: rbac.InPod}, "patch", "pods/ephemeralcontainers", true},
 		{rbac.Need{Mode: rbac.Pod, Volume: rbac.Shared}, "create", "pods", true},
 		{rbac.Need{Mode: rbac.Pod, Volume: rbac.Shared}, "create", "pods/exec", false},
