@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"os"
+	"os/exec"
 	"runtime"
 	"time"
 
@@ -51,6 +52,9 @@ A value of --secret that is not given is taken from the environment.`,
 			if len(args) == 1 {
 				o.workflow = args[0]
 			}
+			if err := o.check(p, cmd.Flags().Changed("node")); err != nil {
+				return err
+			}
 			return runRun(cmd.Context(), p, o, cmd.Flag("config").Value.String())
 		},
 	}
@@ -81,6 +85,31 @@ func (o *runOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.record, "record", "", "folder to record the hook calls in, for `gantry replay`")
 	f.IntVar(&o.parallel, "jobs", runtime.NumCPU(), "how many jobs run at the same time")
 	f.BoolVar(&o.debug, "debug", false, "show debug lines, as with step debug logging")
+}
+
+// check finds mistakes that would show only in the middle of a run, or at its end.
+func (o *runOptions) check(p *Process, nodeGiven bool) error {
+	var problems []error
+	if o.parallel < 1 {
+		problems = append(problems, errors.New("--jobs takes a number from 1"))
+	}
+	if o.keep < 0 {
+		problems = append(problems, errors.New("--keep-on-failure takes a time from now on"))
+	}
+	if o.actionsDir != "" {
+		if info, err := os.Stat(p.abs(o.actionsDir)); err != nil || !info.IsDir() {
+			problems = append(problems, fmt.Errorf("--actions-dir %s is no folder", o.actionsDir))
+		}
+	}
+	if nodeGiven {
+		if _, err := exec.LookPath(o.node); err != nil {
+			problems = append(problems, fmt.Errorf("--node: %w", err))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return &usageError{err}
+	}
+	return nil
 }
 
 func runRun(ctx context.Context, p *Process, o runOptions, configFlag string) error {
@@ -175,7 +204,7 @@ func whatRuns(j *workflow.Job) string {
 }
 
 // audience makes the sinks of a run, and what is to be done when it is over.
-func (p *Process) audience(o runOptions, hook string) (sink jobevent.Sink, after func() error) {
+func (p *Process) audience(o runOptions, hook string) (sink jobevent.Sink, after func() error, err error) {
 	var sinks []jobevent.Sink
 	end := func() {}
 	if o.json {
@@ -185,20 +214,18 @@ func (p *Process) audience(o runOptions, hook string) (sink jobevent.Sink, after
 		sinks, end = append(sinks, log), log.Summary
 	}
 	if o.report == "" {
-		return jobevent.Tee(sinks...), func() error { end(); return nil }
+		return jobevent.Tee(sinks...), func() error { end(); return nil }, nil
+	}
+	file, err := createFile(p.abs(o.report)) // now, so that nobody waits for a page that cannot be written
+	if err != nil {
+		return nil, nil, err
 	}
 	page := &report.Collector{}
 	return jobevent.Tee(append(sinks, page)...), func() error {
 		end()
-		return p.writeFile(o.report, page.Write)
-	}
-}
-
-// writeFile makes a file of what write writes.
-func (p *Process) writeFile(path string, write func(io.Writer) error) error {
-	file, err := createFile(p.abs(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(file), file.Close())
+		if err := errors.Join(page.Write(file), file.Close()); err != nil {
+			return fmt.Errorf("writing the report: %w", err)
+		}
+		return nil
+	}, nil
 }

@@ -53,11 +53,19 @@ func (p *Process) newPlay(o runOptions, s *source, jobs []*workflow.Job, v *runV
 	if err != nil {
 		return nil, err
 	}
+	sink, after, err := p.audience(o, hook)
+	if err != nil {
+		return nil, err
+	}
+	if o.record != "" {
+		if err := os.MkdirAll(p.abs(o.record), 0o700); err != nil {
+			return nil, verdict.New(verdict.Configuration, "name another folder with --record", "making the folder for the record: %w", err)
+		}
+	}
 	dir, err := rundir.Make(p.tempDir())
 	if err != nil {
 		return nil, verdict.New(verdict.Infrastructure, "name another folder with TMPDIR", "%w", err)
 	}
-	sink, after := p.audience(o, hook)
 	pl := &play{p: p, dir: dir, keep: o.keep, sink: sink, after: after, engine: p.engineProgram(configFlag)}
 	pl.options = job.Options{
 		Hook: hook, Environ: p.hookEnviron(configFlag), Root: dir.Path, Source: s.root, Node: p.nodeFinder(o.node), ServerURL: o.serverURL,
