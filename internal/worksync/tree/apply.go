@@ -136,10 +136,14 @@ func (t *Tree) clear(dir int, p string) error {
 	if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.EPERM) {
 		err = unlinkAt(dir, name, atRemoveDir)
 	}
-	if errors.Is(err, syscall.ENOENT) {
-		return nil
+	if err != nil && !errors.Is(err, syscall.ENOENT) {
+		return err
 	}
-	return err
+	if n := t.top.find(p); n != nil {
+		t.drop(n, false) // the other side wants it so
+		delete(n.parent.children, n.name)
+	}
+	return nil
 }
 
 func (t *Tree) clearFolder(dir int, n *node) error {
@@ -344,4 +348,37 @@ func (t *Tree) sweep(dir int, name string) {
 	if !t.temps[name] {
 		_ = unlinkAt(dir, name, 0) // somebody else's folder of that name stays
 	}
+}
+
+// Adjust gives a file its mode if it has the content already, and says so. Terms are those of Create.
+func (t *Tree) Adjust(c Change, terms Terms) (have bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.top.find(c.Path)
+	if n == nil || !n.entry.SameContent(c.Entry) {
+		return false, nil
+	}
+	if n.entry.Mode == c.Mode {
+		return true, nil
+	}
+	if err := t.mayChange(c.Path, terms); err != nil {
+		return true, err
+	}
+	fd, err := openBelow(t.root, c.Path, syscall.O_RDONLY)
+	if err != nil {
+		return false, nil // something else by now: the whole file is needed
+	}
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil || identOf(&st) != n.id {
+		return false, nil
+	}
+	if err := syscall.Fchmod(fd, uint32(c.Mode)|0o400); err != nil {
+		return true, fmt.Errorf("changing the mode of %s: %w", c.Path, err)
+	}
+	if err := syscall.Fstat(fd, &st); err == nil {
+		n.entry.Mode, n.id = c.Mode, identOf(&st)
+		t.touched[c.Path] = true
+	}
+	return true, nil
 }

@@ -42,6 +42,16 @@ func (t *Tree) relist() {
 	}
 }
 
+// listAll has every folder listed at the next opportunity.
+func (t *Tree) listAll() {
+	t.list[t.top] = true
+	t.top.each(func(n *node) {
+		if n.folder != nil {
+			t.list[n] = true
+		}
+	})
+}
+
 // compare lists a folder and gives the names that are not as they were. It changes nothing, and so may run beside
 // others of its kind.
 func (t *Tree) compare(n *node, buf []byte) (differ []string) {

@@ -8,15 +8,21 @@ type logged struct {
 
 // logChange adds a node's present state to the log.
 func (t *Tree) logChange(n *node) {
+	path := n.path()
+	if e, ok := t.expected[path]; ok && e.Same(n.entry) {
+		return
+	}
 	t.seq++
 	n.seq = t.seq
-	path := n.path()
 	delete(t.gone, path)
 	t.log = append(t.log, logged{t.seq, path})
 }
 
 // logGone adds to the log that nothing is left at a path.
 func (t *Tree) logGone(path string) {
+	if e, ok := t.expected[path]; ok && e.Kind == Gone {
+		return
+	}
 	t.seq++
 	t.gone[path] = t.seq
 	t.log = append(t.log, logged{t.seq, path})
@@ -82,4 +88,15 @@ func (t *Tree) changedSince(path string, seq uint64) bool {
 	}
 	n := t.top.find(path)
 	return n != nil && n.seq > seq
+}
+
+// Is says that a path is known to be as a change would make it.
+func (t *Tree) Is(c Change) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.top.find(c.Path)
+	if n == nil || n.entry.Kind == Gone {
+		return c.Kind == Gone
+	}
+	return n.entry.Same(c.Entry)
 }

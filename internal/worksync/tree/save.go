@@ -79,6 +79,17 @@ func (t *Tree) Load(data []byte) error {
 	return nil
 }
 
+// Expect says, before the first Refresh, that the other side has asked for a change which may have been made by a
+// program that was killed. It is no change of this side's.
+func (t *Tree) Expect(c Change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.expected == nil {
+		t.expected = map[string]Entry{}
+	}
+	t.expected[c.Path] = c.Entry
+}
+
 func (t *Tree) load(c Change, id ident, racy bool) {
 	above, name := "", c.Path
 	if i := strings.LastIndexByte(c.Path, '/'); i >= 0 {

@@ -57,8 +57,9 @@ type Tree struct {
 	gone            map[string]uint64 // removed names, with the number of that change
 	unread          []*node           // files whose content has to be looked at
 	notes           []Note
-	touched         map[string]bool // for the journal: what is not as it was written there
-	temps           map[string]bool // names of files that are being written
+	touched         map[string]bool  // for the journal: what is not as it was written there
+	temps           map[string]bool  // names of files that are being written
+	expected        map[string]Entry // see Expect
 }
 
 // Open begins to look at a folder. Nothing is known of it until Refresh; all that is found then counts as changed.
@@ -129,7 +130,21 @@ func (t *Tree) Refresh(ctx context.Context) ([]Note, error) {
 	if err := t.readFiles(ctx); err != nil {
 		return t.notes, err
 	}
+	t.expected = nil
 	return t.notes, nil
+}
+
+// Takes says whether changes of a path are accepted from the other side.
+func (t *Tree) Takes(path string) bool { return t.opts.Side.Takes(t.book.flowOf(path)) }
+
+// Audit compares everything with what is known of it, as Refresh does where the kernel tells of nothing. It finds what
+// the kernel does not tell of: writing through a mapping that is kept, or by another name of a file elsewhere.
+func (t *Tree) Audit(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.listAll()
+	t.relist()
+	return t.readFiles(ctx)
 }
 
 // byPath sorts folders so that each comes before those in it.

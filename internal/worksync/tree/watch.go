@@ -190,12 +190,7 @@ func (t *Tree) takeEvents() map[*node]map[string]bool {
 	w.dirty = map[*node]map[string]bool{}
 	if w.lost {
 		w.lost = false
-		t.list[t.top] = true
-		t.top.each(func(n *node) {
-			if n.folder != nil {
-				t.list[n] = true
-			}
-		})
+		t.listAll()
 	}
 	return dirty
 }
