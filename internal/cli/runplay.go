@@ -59,7 +59,7 @@ func (p *Process) newPlay(o runOptions, s *source, jobs []*workflow.Job, v *runV
 	}
 	if o.record != "" {
 		if err := os.MkdirAll(p.abs(o.record), 0o700); err != nil {
-			return nil, verdict.New(verdict.Configuration, "name another folder with --record", "making the folder for the record: %w", err)
+			return nil, verdict.New(verdict.Configuration, "name another folder with --record", "making the folder %s for the record: %w", o.record, err)
 		}
 	}
 	dir, err := rundir.Make(p.tempDir())
