@@ -69,7 +69,7 @@ func runsIn(pid int, dir string) bool {
 // directory (an editor, a tail) is none of them.
 func engineHelpers() map[string]bool {
 	return map[string]bool{
-		"dockerd": true, "containerd": true, "containerd-shim-runc-v2": true, "docker-registry": true,
+		"dockerd": true, "containerd": true, "containerd-shim-runc-v2": true, "docker-registry": true, "buildkitd": true,
 		"conmon": true, "podman": true, "rootlessport": true, "slirp4netns": true, "aardvark-dns": true,
 		"fuse-overlayfs": true, "runc": true, "crun": true, "docker-proxy": true, "rootlessport-child": true,
 		"podman pause": true, "catatonit": true, "netavark": true, "exe": true, "kubenode": true,
