@@ -12,19 +12,20 @@ import (
 
 // Undone is something that the agent was to make in its container and could not: it runs as a user who may not, say.
 type Undone struct {
-	What string `json:"what"` // UndoneLink or UndoneHost
-	Name string `json:"name"` // the link's target, or the host's name
+	What string `json:"what"` // UndoneLink, UndoneHost or UndoneUlimit
+	Name string `json:"name"` // the link's target, the host's name, or the limit
 	Why  string `json:"why"`
 }
 
 // The kinds of what can be left undone.
 const (
-	UndoneLink = "link"
-	UndoneHost = "host"
+	UndoneLink   = "link"
+	UndoneHost   = "host"
+	UndoneUlimit = "limit"
 )
 
-// Furnish makes the container's links, and its hosts' lines in the file hosts (/etc/hosts). It returns what it could
-// not make; doing it again changes nothing.
+// Furnish makes the container's links, and its hosts' lines in the file hosts (/etc/hosts), and sets the limits of this
+// process. It returns what it could not do; doing it again changes nothing.
 func (c ServeConfig) Furnish(hosts string) []Undone {
 	var undone []Undone
 	for _, l := range c.Links {
@@ -35,6 +36,11 @@ func (c ServeConfig) Furnish(hosts string) []Undone {
 	if err := addHosts(hosts, c.Hosts); err != nil {
 		for _, h := range c.Hosts {
 			undone = append(undone, Undone{What: UndoneHost, Name: h.Name, Why: err.Error()})
+		}
+	}
+	for _, u := range c.Ulimits {
+		if err := u.set(); err != nil {
+			undone = append(undone, Undone{What: UndoneUlimit, Name: u.String(), Why: err.Error()})
 		}
 	}
 	return undone

@@ -17,6 +17,7 @@ func TestACommandLineMeansWhatItWasMadeFrom(t *testing.T) {
 		{Main: true},
 		{Links: []agent.Link{{"/github/home", "/__w/_temp/_github_home"}, {"/a", "/b=c"}},
 			Hosts: []agent.Host{{"redis", "127.0.0.1"}, {"db", "::1"}}},
+		{Ulimits: []agent.Ulimit{{"nofile", 1024, 2048}, {"core", 0, -1}}},
 	} {
 		args := c.Args()
 		if got, err := agent.ParseServe(args[1:]); args[0] != "serve" || err != nil || !reflect.DeepEqual(got, c) {
@@ -29,6 +30,7 @@ func TestACommandLineThatMeansNothingIsRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"--unknown"}, {"--link"}, {"--link", "x"}, {"--link", "relative=/x"}, {"--link", "/=/x"}, {"--link", "/x="},
 		{"--host", "name"}, {"--host", "name=here"}, {"--host", "=127.0.0.1"}, {"--host", "a b=127.0.0.1"}, {"more"},
+		{"--ulimit", "nofile"}, {"--ulimit", "nofile=1"}, {"--ulimit", "files=1:1"}, {"--ulimit", "core=-2:1"},
 	} {
 		if c, err := agent.ParseServe(args); err == nil {
 			t.Errorf("%q means %+v", args, c)

@@ -25,6 +25,8 @@ type ServeConfig struct {
 	// Hello tells of it.
 	Links []Link
 	Hosts []Host
+	// Ulimits are set then, too.
+	Ulimits []Ulimit
 }
 
 // Link asks for a symbolic link in the container: where a mount would be, had the engine one for it.
@@ -76,6 +78,9 @@ func (c ServeConfig) Args() []string {
 	for _, h := range c.Hosts {
 		args = append(args, "--host", h.Name+"="+h.IP)
 	}
+	for _, u := range c.Ulimits {
+		args = append(args, "--ulimit", u.String())
+	}
 	return args
 }
 
@@ -91,6 +96,7 @@ func ParseServe(args []string) (ServeConfig, error) {
 	flags.StringVar(&c.TLS, "tls", "", "")
 	flags.Func("link", "", func(s string) error { return c.addLink(s) })
 	flags.Func("host", "", func(s string) error { return c.addHost(s) })
+	flags.Func("ulimit", "", func(s string) error { return c.addUlimit(s) })
 	if err := flags.Parse(args); err != nil {
 		return c, fmt.Errorf("serve: %w", err)
 	}
