@@ -90,7 +90,7 @@ func runRender(p *Process, o renderOptions) error {
 }
 
 // renderedJob stands for the name of the job, which is random.
-var renderedJob = strings.Repeat("0", 32)
+const renderedJob = "00000000000000000000000000000000"
 
 // wouldFail tells why a job would fail.
 func (p *Process) wouldFail(err error) error {

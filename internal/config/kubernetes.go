@@ -14,7 +14,7 @@ type Kubernetes struct {
 	// Mode is "auto", "in-pod" or "pod"; Volume, for pod, "auto", "shared" or "none".
 	Mode   string `yaml:"mode"`
 	Volume string `yaml:"volume"`
-	// Namespace of job pods; "" for the runner's. Pod is the runner's own, "" for the host name. Claim is the volume
+	// Namespace is that of the runner's pod and of jobs' pods, "" to find it. Pod is the runner's own, "" for the host name. Claim is the volume
 	// claim of the work folder, "" to find it in the runner's pod.
 	Namespace string `yaml:"namespace"`
 	Pod       string `yaml:"pod"`
@@ -79,7 +79,8 @@ func kubernetesPlaceKeys() []Key {
 			field: func(c *Config) any { return &c.Kubernetes.Volume }, value: oneOf("auto", "shared", "none"),
 		}, {
 			Path: "kubernetes.namespace", Example: "ci-jobs", official: "ACTIONS_RUNNER_KUBERNETES_NAMESPACE",
-			Doc:   "The namespace of the jobs' pods, if it is not the runner's.",
+			Doc: "The namespace of the runner's pod and of the jobs', if gantry does not find it: it is beside the token of the " +
+				"service account.",
 			field: func(c *Config) any { return &c.Kubernetes.Namespace }, value: unlessEmpty(dnsName),
 		}, {
 			Path: "kubernetes.pod", Example: "runner-x7k2p", official: "ACTIONS_RUNNER_POD_NAME",
