@@ -1,5 +1,6 @@
 # make build    bin/gantry, bin/gantry-agent and bin/hook.sh
 # make test     every test, on real engines: installs what is missing (root, Debian or Ubuntu), starts and ends them
+# make test-kubernetes  the same on a real Kubernetes of one node
 # make demo     gantry run examples/ci.yml, with everything that it needs
 # make lint     vet, staticcheck, deadcode, govulncheck
 # make race     the tests that need no engine, with the race detector
@@ -23,7 +24,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross testbed test race lint vet staticcheck deadcode govulncheck faults bench demo clean mutants conform
+.PHONY: build cross testbed test test-kubernetes race lint vet staticcheck deadcode govulncheck faults bench demo clean mutants conform
 .DEFAULT_GOAL := build
 
 build:
@@ -46,11 +47,19 @@ cross:
 testbed:
 	go build -o $(TESTBED) ./internal/testbed/cmd/testbed
 
+# Packages whose tests need a Kubernetes, or a builder of images without one.
+KUBERNETES := ./internal/engine/kube ./internal/imagebuild ./internal/podspec/... ./internal/testbed/kubetest
+
 # The engines run in a network of their own, without a way out: modules are fetched before. Packages are tested one
 # after the other, because they share the engines.
 test: build testbed
 	go mod download
-	$(TESTBED) run -- go test -p 1 -timeout 45m ./...
+	$(TESTBED) run -- go test -p 1 -timeout 45m $$(go list ./... | grep -vxF "$$(go list $(KUBERNETES))")
+
+# The first time, the node's programs are built, which takes minutes.
+test-kubernetes: build testbed
+	go mod download
+	$(TESTBED) run --only kubernetes,buildkit,registry,rootless -- go test -p 1 -timeout 40m $(KUBERNETES)
 
 # Without an engine the tests that need one skip themselves, which CI=true would turn into failures.
 race:
