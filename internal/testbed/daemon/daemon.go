@@ -124,9 +124,10 @@ func Poll(ctx context.Context, atMost time.Duration, check func() error) error {
 
 // Ready waits until check succeeds. It fails at once when the process ends, and shows the end of its log.
 func (p Process) Ready(ctx context.Context, check func() error) error {
+	const patience = 3 * time.Minute // of machines that do much else
 	dead := errors.New("it has ended")
 	var last error
-	err := Poll(ctx, time.Minute, func() error {
+	err := Poll(ctx, patience, func() error {
 		if last = check(); last != nil && !p.Alive() {
 			last = dead
 			return nil

@@ -108,6 +108,13 @@ contexts: [{name: gantry, context: {cluster: gantry, user: %[4]s}}]
 current-context: gantry
 `
 
+const mirrorConfig = `server = %[1]q
+override_path = true
+[host.%[1]q]
+  capabilities = ["pull", "resolve"]
+  override_path = true
+`
+
 // writeConfigs writes what every part reads.
 func (n *Node) writeConfigs() error {
 	kubelet := fmt.Sprintf(kubeletConfig, n.Dir, Address, n.group())
@@ -126,7 +133,8 @@ func (n *Node) writeConfigs() error {
 		}
 	}
 	for host, url := range n.Registries {
-		text := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n", url)
+		// The server, which is asked for what is not there, is the same: what it answered is what pods are told.
+		text := fmt.Sprintf(mirrorConfig, url)
 		if err := n.write(filepath.Join("registries", host, "hosts.toml"), text); err != nil {
 			return err
 		}

@@ -50,6 +50,7 @@ type Audit struct {
 // Audit begins to look at the requests that the API server gets.
 func (c *Cluster) Audit(t testing.TB) *Audit {
 	t.Helper()
+	c.Own(t)
 	c.flush(t)
 	info, err := os.Stat((&kubenode.Node{Dir: c.Dir}).Audit())
 	if err != nil {

@@ -30,7 +30,7 @@ type Cluster struct {
 }
 
 // limit bounds what the cluster is waited for.
-const limit = time.Minute
+const limit = 2 * time.Minute
 
 // Open finds the testbed's Kubernetes. Without one the test is skipped, or failed when CI=true.
 func Open(t testing.TB) *Cluster {
@@ -40,13 +40,28 @@ func Open(t testing.TB) *Cluster {
 	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
 		t.Fatalf("reading the cluster's kubeconfig: %v", err)
 	}
-	c.Config.QPS, c.Config.Burst = 1000, 1000
+	c.Config.QPS = -1 // no limit of the client's own
 	c.Config.UserAgent = "kubetest"
 	c.Config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
 	if c.client, err = rest.HTTPClientFor(c.Config); err != nil {
 		t.Fatalf("connecting to the cluster: %v", err)
 	}
 	return c
+}
+
+// foreign tells that the cluster is not the testbed's own: somebody's, or seen from inside a pod.
+func (c *Cluster) foreign() bool { return c.Dir == "" }
+
+// Own sees that the cluster is the testbed's own, on this machine, for what can only be done there. In somebody's cluster,
+// which somebody has chosen, the test is skipped.
+func (c *Cluster) Own(t testing.TB) {
+	t.Helper()
+	if Inside() {
+		t.Fatal("this is done outside, not in a pod")
+	}
+	if c.foreign() {
+		t.Skip("this needs a cluster that the testbed has started; as root: testbed run --only kubernetes -- go test …")
+	}
 }
 
 // Namespace makes a namespace with labels (NAME=VALUE), in which pods can be made. It is deleted with all that it has

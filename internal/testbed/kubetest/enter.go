@@ -2,10 +2,9 @@ package kubetest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -48,18 +47,15 @@ func (r *Runner) Enter(t *testing.T, env ...string) {
 	if Inside() {
 		t.Fatal("this test runs in the pod already")
 	}
-	host, err := r.HostPath(testFolder)
-	if err == nil {
-		host, err = os.MkdirTemp(host, "suite-")
+	made := filepath.Join(t.TempDir(), "suite")
+	if err := os.Mkdir(made, 0o755); err != nil {
+		t.Fatalf("preparing the pod's tests: %v", err)
 	}
-	if err != nil {
-		t.Fatalf("making a folder in the pod: %v", err)
-	}
-	dir := path.Join(testFolder, filepath.Base(host))
-	testbed.Rerun(t, "in the pod "+r.Pod, host, func(ctx context.Context, args ...string) *exec.Cmd {
-		inherited, err := r.childEnv(host, dir)
+	dir := path.Join(testFolder, "suite-"+rand.Text())
+	testbed.Rerun(t, "in the pod "+r.Pod, made, func(ctx context.Context, args ...string) *exec.Cmd {
+		inherited, err := r.childEnv(made, dir)
 		if err == nil {
-			err = chown(host, int(r.UID))
+			err = r.inside.copyIn(ctx, made, dir, r.UID)
 		}
 		var cmd *Command
 		if err == nil {
@@ -77,14 +73,14 @@ func (r *Runner) Enter(t *testing.T, env ...string) {
 }
 
 // childEnv is what the child knows of the testbed: this pod, and the cluster with a kubeconfig that it can read.
-func (r *Runner) childEnv(host, dir string) ([]string, error) {
+func (r *Runner) childEnv(made, dir string) ([]string, error) {
 	self, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the pod: %w", err)
 	}
 	config, err := os.ReadFile(r.cluster.Kubeconfig)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(host, "kubeconfig"), config, 0o600)
+		err = os.WriteFile(filepath.Join(made, "kubeconfig"), config, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("handing the kubeconfig on: %w", err)
@@ -93,10 +89,4 @@ func (r *Runner) childEnv(host, dir string) ([]string, error) {
 	node.Kubeconfig, node.Dir = path.Join(dir, "kubeconfig"), ""
 	facts, err := testbed.Facts{Kubernetes: &node}.Environ()
 	return append(facts, envRunner+"="+string(self), "TMPDIR="+r.Work, "CI="+os.Getenv("CI")), err
-}
-
-func chown(dir string, user int) error {
-	return filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, os.Lchown(name, user, user))
-	})
 }

@@ -72,8 +72,9 @@ func TestAPodRunsAndIsReached(t *testing.T) {
 	}
 }
 
-func TestEveryImageIsThere(t *testing.T) {
+func TestEveryImageIsThereAndCanBePulled(t *testing.T) {
 	c := kubetest.Open(t)
+	c.Own(t)
 	namespace := c.Namespace(t)
 	for _, image := range []string{testbed.Busybox, testbed.Bash, testbed.Alpine, testbed.NonRoot, testbed.Redis, testbed.Runner,
 		c.Registry.Addr + "/" + testbed.Busybox} {
@@ -180,6 +181,7 @@ func TestAClaimIsSharedByPods(t *testing.T) {
 
 func TestThePrivateRegistryAsksForThePassword(t *testing.T) {
 	c := kubetest.Open(t)
+	c.Own(t)
 	namespace := c.Namespace(t)
 	private := func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].Image, pod.Spec.Containers[0].ImagePullPolicy = c.Private.Image, corev1.PullAlways
@@ -201,6 +203,22 @@ func TestThePrivateRegistryAsksForThePassword(t *testing.T) {
 	startPod(t, c, namespace, func(pod *corev1.Pod) {
 		private(pod)
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: secret.Name}}
+	})
+}
+
+func TestAnImageThatIsNotThereIsCalledSo(t *testing.T) {
+	c := kubetest.Open(t)
+	c.Own(t)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace(t), Name: "absent"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "gantry.test/absent:1"}}},
+	}
+	c.Create(t, pod)
+	c.AwaitPod(t, pod.Namespace, pod.Name, "told that its image is not found", func(pod *corev1.Pod) bool {
+		for _, s := range pod.Status.ContainerStatuses {
+			return s.State.Waiting != nil && strings.Contains(s.State.Waiting.Message, "not found")
+		}
+		return false
 	})
 }
 
@@ -258,6 +276,7 @@ func TestPodsReachPodsServicesAndThisMachine(t *testing.T) {
 			t.Errorf("the %s gives %q: %v", name, out, err)
 		}
 	}
+	c.Own(t)
 	registry := "wget -q -O - http://" + c.Registry.Addr + "/v2/ && echo found"
 	if out, err := execIn(t, c, client, "", "sh", "-c", registry); !strings.HasSuffix(out, "found\n") {
 		t.Errorf("the registry gives %q: %v", out, err)
@@ -265,7 +284,7 @@ func TestPodsReachPodsServicesAndThisMachine(t *testing.T) {
 }
 
 func TestTheNodeLeavesTheMachineAlone(t *testing.T) {
-	kubetest.Open(t)
+	kubetest.Open(t).Own(t)
 	for _, dir := range []string{"/var/log/containers", "/var/lib/kubelet", "/var/lib/cni"} {
 		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 			t.Errorf("%s has %v", dir, filepath.Join(dir, entries[0].Name()))

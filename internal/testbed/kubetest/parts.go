@@ -36,11 +36,9 @@ type Part struct {
 // test is skipped: `testbed run` starts one of its own.
 func (c *Cluster) Part(t testing.TB, name string) *Part {
 	t.Helper()
+	c.Own(t)
 	if c.Shared {
-		t.Skipf("others use this cluster too; run: testbed run --only kubernetes -- go test -run '%s' …", t.Name())
-	}
-	if Inside() {
-		t.Fatal("parts of the cluster are broken from outside, not in a pod")
+		t.Skip("others use this cluster too; run: testbed run --only kubernetes -- go test …")
 	}
 	node := kubenode.Node{Dir: c.Dir}
 	p := &Part{name: name, file: filepath.Join(node.Daemons(), name+".json"), cluster: c}

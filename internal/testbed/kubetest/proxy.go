@@ -57,6 +57,7 @@ func NewProxy(t testing.TB, host, target string, budget func() int64) *Proxy {
 // Proxy is one in front of the API server, for pods and for this machine; see Proxy.Env.
 func (c *Cluster) Proxy(t testing.TB, budget func() int64) *Proxy {
 	t.Helper()
+	c.Own(t)
 	at, err := url.Parse(c.Config.Host)
 	if err != nil {
 		t.Fatalf("finding the API server: %v", err)

@@ -2,7 +2,6 @@ package kubetest
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -50,7 +49,7 @@ type Runner struct {
 	Dir       string // a folder for the test, as the runner sees it, on no other volume
 
 	cluster *Cluster
-	pod     *local
+	inside  inside
 }
 
 // Paths and names in a runner's pod.
@@ -79,13 +78,12 @@ func (c *Cluster) Runner(t testing.TB, spec RunnerSpec) *Runner {
 	c.Create(t, pod)
 	r.Pod = pod.Name
 	pod = c.AwaitPod(t, r.Namespace, r.Pod, "running", Running)
-	r.pod = &local{cluster: c, pod: pod, temp: t.TempDir()}
+	r.inside = &local{cluster: c, pod: pod, temp: t.TempDir()}
+	if c.foreign() {
+		r.inside = &remote{cluster: c, namespace: r.Namespace, pod: r.Pod}
+	}
 	for _, dir := range spec.Copy {
-		to, err := r.HostPath(dir)
-		if err == nil {
-			err = os.CopyFS(to, os.DirFS(dir))
-		}
-		if err != nil {
+		if err := r.inside.copyIn(t.Context(), dir, dir, spec.UID); err != nil {
 			t.Fatalf("copying %s into the runner's pod: %v", dir, err)
 		}
 	}

@@ -14,38 +14,47 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Claim makes a volume claim, bound to a volume of its own, which lies in a folder of this machine. Both go with the
-// test.
+// Claim makes a volume claim. On the testbed's own node it is bound to a folder of this machine; in a foreign cluster it
+// is one of the default class, for one node. It goes with the test.
 func (c *Cluster) Claim(t testing.TB, namespace string, mode corev1.PersistentVolumeAccessMode) string {
 	t.Helper()
 	name := "work-" + strings.ToLower(rand.Text()[:10])
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: volumeSize()},
+		},
+	}
+	if !c.foreign() {
+		claim.Spec.AccessModes[0], claim.Spec.StorageClassName, claim.Spec.VolumeName = mode, new(""), name
+		c.volume(t, namespace, name, claim.Spec.AccessModes)
+	}
+	c.Create(t, claim)
+	return name
+}
+
+func volumeSize() corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+}
+
+// volume makes the volume of a claim, both of one name.
+func (c *Cluster) volume(t testing.TB, namespace, name string, modes []corev1.PersistentVolumeAccessMode) {
+	t.Helper()
 	dir := c.volumeFolder(name)
 	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o777)); err != nil {
 		t.Fatalf("making a volume: %v", err)
 	}
-	modes := []corev1.PersistentVolumeAccessMode{mode}
-	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
-	none := ""
-	volume := &corev1.PersistentVolume{
+	t.Cleanup(func() { c.dropVolume(t, name, dir) })
+	c.Create(t, &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeSpec{
-			Capacity: size, AccessModes: modes,
+			Capacity: volumeSize(), AccessModes: modes,
 			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
 			ClaimRef:                      &corev1.ObjectReference{Namespace: namespace, Name: name},
 			PersistentVolumeSource:        corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
 		},
-	}
-	claim := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: modes, StorageClassName: &none, VolumeName: name,
-			Resources: corev1.VolumeResourceRequirements{Requests: size},
-		},
-	}
-	t.Cleanup(func() { c.dropVolume(t, name, dir) })
-	c.Create(t, volume)
-	c.Create(t, claim)
-	return name
+	})
 }
 
 // dropVolume deletes a volume; its folder is emptied although a pod may not have ended yet.

@@ -92,6 +92,9 @@ func absolute(dir *string) error {
 }
 
 func run(ctx context.Context, opts options) int {
+	if given, ok := engines.Given(opts.only); ok {
+		return runGiven(ctx, given, opts.command)
+	}
 	if !opts.isolated {
 		engines.EndStale(os.Stderr)
 		err := engines.Prepare(ctx, opts.only, os.Stderr)
@@ -106,7 +109,13 @@ func run(ctx context.Context, opts options) int {
 		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
 		return exitStart
 	}
-	status := runCommand(ctx, bed, opts.command)
+	env, err := bed.ChildEnv()
+	status := exitStart
+	if err == nil {
+		status = runCommand(ctx, env, opts.command)
+	} else {
+		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
+	}
 	if leaked(bed) && status == 0 {
 		status = exitLeak
 	}
@@ -117,20 +126,29 @@ func run(ctx context.Context, opts options) int {
 	return status
 }
 
-// runCommand gives the command's exit status, or that of a shell when it could not start. A signal to the testbed
-// interrupts the command and leaves it ten seconds.
-func runCommand(ctx context.Context, bed *engines.Bed, args []string) int {
-	env, err := bed.ChildEnv()
+// runGiven runs the command with somebody's cluster. What it leaves there is not looked for.
+func runGiven(ctx context.Context, given *engines.Cluster, command []string) int {
+	err := given.Load(ctx, os.Stderr)
+	var env []string
+	if err == nil {
+		env, err = given.ChildEnv()
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
 		return exitStart
 	}
+	return runCommand(ctx, env, command)
+}
+
+// runCommand gives the command's exit status, or that of a shell when it could not start. A signal to the testbed
+// interrupts the command and leaves it ten seconds.
+func runCommand(ctx context.Context, env, args []string) int {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Run()
+	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
