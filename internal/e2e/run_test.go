@@ -181,6 +181,41 @@ func programs(t *testing.T, line string) (n int) {
 	return n
 }
 
+// A page about a real job has the parts of its start on the waterfall, and works in a browser.
+func TestRunWritesAReport(t *testing.T) {
+	browser, registry, e := testbed.Browser(t), testbed.Registry(t), testbed.Docker(t)
+	forget(t, e, registry.Image)
+	t.Cleanup(func() { forget(t, e, registry.Image) })
+	secret := "REGISTRY=" + registry.Password
+	r := startRun(t, e, `
+on: push
+jobs:
+  reported:
+    runs-on: x
+    container:
+      image: `+registry.Image+`
+      credentials: {username: `+registry.User+`, password: "${{ secrets.REGISTRY }}"}
+    services:
+      redis: {image: "gantry.test/redis:1"}
+    steps:
+      - run: echo "a line of its log"
+      - run: "false"
+`, "--report", "page.html", "--secret", secret)
+	r.ends(t, 1)
+	path := filepath.Join(r.Dir, "page.html")
+	dom, complaints := testbed.Page(t, browser, path, "--dump-dom")
+	if complaints != "" {
+		t.Errorf("the browser complains:\n%s", complaints)
+	}
+	contains(t, dom, "pull "+registry.Image, "start job container", "start service redis", "health service redis",
+		"Initialize containers", "a line of its log",
+		"Run false", "Stop containers")
+	if strings.Contains(read(t, path), registry.Password) {
+		t.Error("the page has a secret")
+	}
+	nothingOf(t, e, r.state)
+}
+
 // The containers of a failed job can be entered, until Ctrl-C.
 func TestRunKeepsWhatFailed(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *testbed.Engine) {
