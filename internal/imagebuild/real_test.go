@@ -359,7 +359,7 @@ func TestRealRestrictedPod(t *testing.T) {
 
 // A hook may be killed at any moment of a build.
 func TestRealDeathAtAnyMoment(t *testing.T) {
-	const kills = 8
+	const kills = 5
 	eachBuilder(t, func(s *scene) {
 		word := sleeper()
 		s.dockerfile("RUN (setsid " + word + " >/dev/null 2>&1 &); dd if=/dev/zero of=/x bs=1M count=5")

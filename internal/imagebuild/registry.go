@@ -191,8 +191,12 @@ func (b *Builder) Config(ctx context.Context, tag string) (*v1.ConfigFile, error
 	return config, nil
 }
 
-// Images are the images in the registry that this package has made, for whichever runner. It asks for each of them.
+// Images are the images in the registry that this package has made, for whichever runner. It asks for each of them. Without
+// a registry there are none.
 func (b *Builder) Images(ctx context.Context) ([]engine.Image, error) {
+	if b.cfg.Registry == "" {
+		return nil, nil
+	}
 	repository, err := b.repository()
 	if err != nil {
 		return nil, err

@@ -38,6 +38,9 @@ func TestImagesAreListedAndRemoved(t *testing.T) {
 		}
 	}
 	s.blames(b.RemoveImages(t.Context(), []string{"latest"}), verdict.Bug)
+	if images, err := New(Config{}).Images(t.Context()); err != nil || len(images) != 0 {
+		t.Errorf("without a registry: %+v, %v", images, err)
+	}
 }
 
 // answering is a registry that gives one answer to everything.
