@@ -36,6 +36,7 @@ type Ability string
 const (
 	Program   Ability = "a program and a store on this machine"   // Info tells where
 	Networks  Ability = "networks"                                // of their own, to be chosen and listed
+	Exec      Ability = "programs of any user in containers"      // beside those that run there
 	HostPorts Ability = "ports of the host"                       // on which containers' ports are published
 	Builds    Ability = "builds"                                  // of images, here
 	Store     Ability = "a store of images that it can look into" // so that it pulls, or does not, by itself
@@ -81,7 +82,7 @@ func Run(t *testing.T, open func(t *testing.T) engine.Engine, fx Fixture) {
 		{"removal works twice, and around what is gone", checkRemove, ""},
 		{"what does not exist is not found", checkNotFound, ""},
 		{"the log's last lines", checkLogs, ""},
-		{"a program runs in a container", checkExec, ""},
+		{"a program runs in a container", checkExec, Exec},
 		{"images are built once, found and removed", checkBuild, Builds},
 		{"images in use stay", checkImageInUse, Builds},
 	} {

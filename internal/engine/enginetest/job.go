@@ -33,7 +33,7 @@ func checkInfo(v *env) {
 		v.Errorf("cgroup version %q", info.CgroupVersion)
 	}
 	local, err := v.Local(v.Context())
-	if want := (engine.Info{Name: info.Name, Path: info.Path, Socket: info.Socket}); err != nil || local != want {
+	if want := (engine.Info{Name: info.Name, Path: info.Path, Socket: info.Socket, FoldersByPath: info.FoldersByPath}); err != nil || local != want {
 		v.Errorf("known without asking: %+v, %v; want %+v", local, err, want)
 	}
 }

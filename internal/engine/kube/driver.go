@@ -67,6 +67,8 @@ type Options struct {
 	Work string
 	// AgentProgram is gantry-agent on this machine.
 	AgentProgram string
+	// Registries knows the runner's accounts at registries; nil: it has none.
+	Registries authn.Keychain
 	// Builder builds images of Dockerfile actions; nil: they are refused.
 	Builder Builder
 	// Log gets what the API server is asked, at debug level; nil: nobody.
@@ -98,7 +100,10 @@ func New(opts Options) (*Driver, error) {
 	if opts.LinkVolume == "" {
 		opts.LinkVolume = "github"
 	}
-	d := &Driver{opts: opts, api: api, images: newImages(authn.DefaultKeychain)}
+	if opts.Registries == nil {
+		opts.Registries = authn.NewMultiKeychain()
+	}
+	d := &Driver{opts: opts, api: api, images: newImages(opts.Registries)}
 	d.home = remember(d.readHome)
 	return d, nil
 }
@@ -136,12 +141,14 @@ func (d *Driver) readHome(ctx context.Context) (*home, error) {
 }
 
 // Local is part of engine.Engine.
-func (d *Driver) Local(context.Context) (engine.Info, error) { return engine.Info{Name: Name}, nil }
+func (d *Driver) Local(context.Context) (engine.Info, error) {
+	return engine.Info{Name: Name, FoldersByPath: true}, nil
+}
 
 // Info is part of engine.Engine.
 func (d *Driver) Info(ctx context.Context) (engine.Info, error) {
 	version, err := d.api.Version(ctx)
-	return engine.Info{Name: Name, ClientVersion: clientVersion(), ServerVersion: version}, err
+	return engine.Info{Name: Name, ClientVersion: clientVersion(), ServerVersion: version, FoldersByPath: true}, err
 }
 
 // clientVersion is that of the module that reaches the API server.

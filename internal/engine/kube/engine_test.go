@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/gantry-ci/gantry/internal/builtprograms"
@@ -63,6 +64,9 @@ func runSuite(t *testing.T, work kubetest.Work, settings kube.Settings) {
 			enginetest.HostPorts: "ports are those of the pod", enginetest.Builds: "images are built by another program and kept in a registry",
 		},
 	}
+	if settings.Volume == "shared" {
+		fx.Lacks[enginetest.Exec] = "the Role of this mode does not allow any"
+	}
 	enginetest.Run(t, func(t *testing.T) engine.Engine { return open(t, settings) }, fx)
 }
 
@@ -73,7 +77,9 @@ func enter(t *testing.T, work kubetest.Work, settings kube.Settings) {
 	if _, err := builtprograms.Build(t.Context(), "../../..", programs, os.Environ()); err != nil {
 		t.Fatal(err)
 	}
-	spec := kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules(settings)}
+	spec := kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules(settings), Change: func(pod *corev1.Pod) {
+		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "gantry-pull"}}
+	}}
 	kubetest.InPod(t, spec, envPrograms+"="+programs, envImage+"="+agentImage(t, cluster, filepath.Join(programs, "gantry-agent")))
 }
 

@@ -25,7 +25,7 @@ const (
 	open     = fs.ModeSticky | 0o777
 )
 
-// makeFolder makes the folder of an agent that this driver starts, with a copy of the program.
+// makeFolder makes the folder of a container that this driver looks after, with a copy of the program unless that is "".
 func makeFolder(f folder, program string) error {
 	root, err := os.OpenRoot(f.base)
 	if err != nil {
@@ -35,6 +35,9 @@ func makeFolder(f folder, program string) error {
 	shared := filepath.Join(f.rel, agent.SharedDir)
 	if err := errors.Join(root.MkdirAll(shared, 0o755), pass(root, f.rel), root.Chmod(shared, open)); err != nil {
 		return spaceVerdict(fmt.Errorf("making an agent's folder: %w", err))
+	}
+	if program == "" {
+		return nil
 	}
 	return spaceVerdict(copyProgram(root, filepath.Join(shared, agent.BinaryName), program))
 }

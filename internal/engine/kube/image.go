@@ -21,7 +21,7 @@ import (
 )
 
 // registryLimit bounds what it may take to ask a registry about an image. The node pulls the image meanwhile.
-const registryLimit = 10 * time.Second
+const registryLimit = 5 * time.Second
 
 // imageConfig is what an image says of itself. Kubernetes does not tell it, so the registry is asked.
 type imageConfig struct {

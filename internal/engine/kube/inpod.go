@@ -65,11 +65,11 @@ func (r *jobRun) chooseProcess(m *member) {
 // settle works out what of the runner's folders an ephemeral container of a pod sees, and what its options mean.
 func (d *Driver) settle(h *home, m *member, pod *corev1.Pod) error {
 	m.pod = pod.Name
-	var err error
-	if m.sight, err = d.ephemeralSight(h, m, pod); err != nil {
+	err := m.translate(options.Ephemeral, pod, d.opts.Settings)
+	if err != nil {
 		return err
 	}
-	if err := m.translate(options.Ephemeral, pod, d.opts.Settings); err != nil {
+	if m.sight, err = d.ephemeralSight(h, m, pod); err != nil {
 		return err
 	}
 	m.container.VolumeMounts = append(m.container.VolumeMounts, m.sight.mounts...)
@@ -83,30 +83,41 @@ func (d *Driver) ephemeralSight(h *home, m *member, pod *corev1.Pod) (*sight, er
 		w.github = h.second.Name
 	}
 	s := &sight{}
-	if len(m.spec.Mounts) > 0 {
+	if len(m.mounts) > 0 {
 		var err error
-		if s, err = w.sight(m.spec.Mounts); err != nil {
+		if s, err = w.sight(m.mounts); err != nil {
 			return nil, fmt.Errorf("the volumes of the %s: %w", m.spec.Title, err)
-		}
-	}
-	if m.process == underAgent {
-		v := h.second
-		if v == nil {
-			v = h.work
-		}
-		m.folder = folder{base: v.mount.MountPath, rel: path.Join(agent.ParentDir, m.name)}
-		if v == h.work {
-			m.folder = folder{base: h.workFolder, rel: path.Join("_temp", agent.ParentDir, m.name)}
-		}
-		if _, seen := s.host(m.folder.host()); !seen {
-			s.show(v, agentsTarget)
 		}
 	}
 	if m.process == ownAgent {
 		m.folder = handlersFolder(h, m.spec)
+	} else {
+		m.folder = h.driversFolder(m.name)
 	}
-	m.tag.Folder = m.folder.host()
+	if m.process == underAgent {
+		if _, seen := s.host(m.folder.host()); !seen {
+			s.show(h.agents(), agentsTarget)
+		}
+	}
+	m.tag.Folder, m.tag.Native = m.folder.host(), m.process == native
 	return s, nil
+}
+
+// agents is the volume for the folders of agents that this driver starts: not the one with the work folder, if there is
+// another, because services have no business there.
+func (h *home) agents() *volume {
+	if h.second != nil {
+		return h.second
+	}
+	return h.work
+}
+
+// driversFolder is the folder of a container whose agent this driver starts, or that has none.
+func (h *home) driversFolder(name string) folder {
+	if h.second != nil {
+		return folder{base: h.second.mount.MountPath, rel: path.Join(agent.ParentDir, name)}
+	}
+	return folder{base: h.workFolder, rel: path.Join("_temp", agent.ParentDir, name)}
 }
 
 // handlersFolder is the folder that the handler has made for a container's agent.
@@ -180,6 +191,8 @@ func (d *Driver) furnish(h *home, members []*member) error {
 		switch {
 		case m.process == underAgent:
 			err = makeFolder(m.folder, d.opts.AgentProgram)
+		case m.process == native:
+			err = makeFolder(m.folder, "")
 		case m.folder.rel != "":
 			err = openWay(m.folder)
 		}

@@ -113,6 +113,9 @@ func (d *Driver) over(ctx context.Context, pod *corev1.Pod, container string) bo
 	if ended && (t.Step || status.State.Terminated.Message == stoppedMessage()) {
 		return true
 	}
+	if t.Native && (status == nil || status.State.Running != nil) {
+		return false
+	}
 	return t.Folder != "" && d.stopped(ctx, t.Folder) // the API learns of it a moment later
 }
 
@@ -270,6 +273,12 @@ func (d *Driver) copyLog(ctx context.Context, pod, container string, n int, w io
 	ctx, cancel := context.WithTimeout(ctx, quickly)
 	defer cancel()
 	text, err := d.api.Logs(ctx, pod, container, n)
+	for start := time.Now(); errors.Is(err, kubeapi.ErrInvalid) && time.Since(start) < noticed && pause(ctx, 100*time.Millisecond); {
+		text, err = d.api.Logs(ctx, pod, container, n)
+	}
+	if errors.Is(err, kubeapi.ErrInvalid) {
+		return nil // it has not begun
+	}
 	if err != nil {
 		return err
 	}
@@ -278,8 +287,12 @@ func (d *Driver) copyLog(ctx context.Context, pod, container string, n int, w io
 	return err
 }
 
-// quickly bounds what takes a moment.
-const quickly = 30 * time.Second
+// quickly bounds what takes a moment. noticed is how long the node may take to tell the API server that a container has
+// begun, which its agent's socket has told before.
+const (
+	quickly = 30 * time.Second
+	noticed = 3 * time.Second
+)
 
 // lastLog is the end of a container's log, or why there is none.
 func (d *Driver) lastLog(ctx context.Context, pod, container string) string {

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -31,6 +32,9 @@ func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Write
 	err := g.Wait()
 	if err == nil {
 		err = r.run(ctx)
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 	}
 	if err != nil {
 		return engine.Job{Phases: r.phases}, err
@@ -96,11 +100,15 @@ func (r *jobRun) choose(ctx context.Context) error {
 	return nil
 }
 
-// readImages asks the registries about the images of services. What they do not tell is known to be unknown.
+// readImages asks the registries about the images whose programs run. What they do not tell is known to be unknown.
 func (r *jobRun) readImages(ctx context.Context) error {
 	r.configs, r.unread = map[string]*imageConfig{}, map[string]error{}
 	var g errgroup.Group
-	for _, s := range r.spec.Services {
+	containers := r.spec.Services
+	if c := r.spec.Container; c != nil && !runsAgent(*c) {
+		containers = append(slices.Clone(containers), *c)
+	}
+	for _, s := range containers {
 		g.Go(func() error {
 			config, err := r.d.images.config(ctx, s.Image, s.Credentials)
 			r.mu.Lock()
@@ -134,7 +142,7 @@ func (r *jobRun) addMembers() {
 		r.members = append(r.members, m)
 	}
 	if c := r.spec.Container; c != nil {
-		m := &member{spec: *c, role: jobRole, process: native, name: "job"}
+		m := &member{spec: *c, role: jobRole, process: native, name: "job", image: r.configs[c.Image]}
 		if r.choice.Mode == InPod {
 			m.name = dnsLabel(c.Name)
 		}

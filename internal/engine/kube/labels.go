@@ -43,8 +43,10 @@ type tag struct {
 	Ports map[string]string `json:"ports,omitempty"`
 	// Hosts are the names that the pod's containers know.
 	Hosts []agent.Host `json:"hosts,omitempty"`
-	// Folder is where the agent of an ephemeral container has its folder, on the runner's side; "" without one.
+	// Folder is where the agent of an ephemeral container has its folder, on the runner's side; "" without one. Native says
+	// that the container has no agent: the folder only tells that it was removed.
 	Folder string `json:"folder,omitempty"`
+	Native bool   `json:"native,omitempty"`
 }
 
 func (t tag) String() string {

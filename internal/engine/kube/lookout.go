@@ -19,9 +19,10 @@ import (
 
 // Times of a lookout.
 const (
-	// silence is how long nothing is said of a start that takes its time; then the pod's events are read, every eventPause.
-	silence    = 2 * time.Second
-	eventPause = 2 * time.Second
+	// eventPause is the time between two looks at the events of a pod whose containers do not run yet. Events older than a
+	// job by eventAge are not about it.
+	eventPause = time.Second
+	eventAge   = 5 * time.Second
 )
 
 // lookout follows one pod while containers of it start, tells the log why they do not, and ends the waiting when they
@@ -164,14 +165,11 @@ func (l *lookout) patience(ctx context.Context) error {
 	l.mu.Lock()
 	pod, scheduled, waiting := l.last, l.scheduled, l.waitingFor()
 	l.mu.Unlock()
-	if len(waiting) == 0 || time.Since(l.start) < silence {
+	if len(waiting) == 0 {
 		return nil
 	}
-	if events, err := l.d.api.Events(ctx, l.uid); err == nil {
-		l.warnings = eventTroubles(events)
-		for _, w := range l.warnings {
-			l.say("the cluster says of the pod %s: %s", l.pod, w)
-		}
+	if err := l.readEvents(ctx, waiting); err != nil {
+		return err
 	}
 	limit, key := l.limits.Start, "timeouts.start"
 	since := l.start
@@ -187,6 +185,35 @@ func (l *lookout) patience(ctx context.Context) error {
 		return nil
 	}
 	return l.tooLate(pod, waiting, limit, key)
+}
+
+// readEvents looks at what the cluster has noted about the pod. Without the permission for it, states have to tell.
+func (l *lookout) readEvents(ctx context.Context, waiting []*member) error {
+	events, err := l.d.api.Events(ctx, l.uid)
+	if err != nil {
+		return nil
+	}
+	l.warnings = nil
+	for _, e := range events {
+		if kubeapi.LastSeen(e).Before(l.start.Add(-eventAge)) {
+			continue
+		}
+		if w := podWarning(e); w != "" {
+			l.warnings = append(l.warnings, w)
+			l.say("the cluster says of the pod %s: %s", l.pod, w)
+		}
+		for _, m := range waiting {
+			if containerOf(e) != m.name {
+				continue
+			}
+			if t := eventTrouble(e); t != nil && t.permanent {
+				return l.memberVerdict(ctx, m, &corev1.ContainerStatus{}, t)
+			} else if t != nil {
+				l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t.what)
+			}
+		}
+	}
+	return nil
 }
 
 // waitingFor are the members that are not ready. The lock is held.

@@ -47,6 +47,7 @@ type member struct {
 	pod     string
 	image   *imageConfig // nil: not known
 	opts    options.Result
+	mounts  []engine.Mount
 	sight   *sight
 	folder  folder // of the agent, on the runner's side; empty without one
 	tag     tag
@@ -102,13 +103,14 @@ func (m *member) translate(target options.Target, pod *corev1.Pod, s Settings) e
 	}
 	asked := options.Request{
 		Args: m.spec.Options, Target: target, Job: m.role == jobRole, Limits: s.Limits, Unsupported: s.Unsupported,
-		Can: options.Abilities{Agent: m.process != native, Hosts: m.process != native},
+		Can: options.Abilities{Agent: m.process != native, Hosts: m.process != native, Ulimits: m.process != native, Mounts: true},
 	}
 	result, err := options.Apply(asked, pod, &m.container)
 	if err != nil {
 		return optionsVerdict(m.spec, err)
 	}
 	m.opts = result
+	m.mounts = slices.Concat(result.Mounts, m.spec.Mounts) // the runner's own have precedence
 	m.env = map[string]string{}
 	maps.Copy(m.env, result.Env)
 	maps.Copy(m.env, m.spec.Env)
@@ -173,7 +175,7 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 		if !ok {
 			return fmt.Errorf("the %s does not see its agent's folder %s", m.spec.Title, m.folder.host())
 		}
-		config := agent.ServeConfig{Main: true, Dir: dir, Links: m.sight.links, Hosts: hosts}
+		config := agent.ServeConfig{Main: true, Dir: dir, Links: m.sight.links, Hosts: hosts, Ulimits: m.ulimits()}
 		m.container.Command, m.container.Args = escape([]string{path.Join(config.Dir, agent.BinaryName)}), escape(config.Args())
 		m.program = &agent.Step{ID: "main", Argv: m.image.argv(m.entrypoint(), m.spec.Args), Env: m.env}
 		return nil
@@ -189,12 +191,20 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 	if dir := firstOf(m.agentDir, m.sight.at(agent.MountPoint)); dir != agent.MountPoint {
 		config.Dir = dir
 	}
-	config.Links, config.Hosts = m.sight.links, hosts
+	config.Links, config.Hosts, config.Ulimits = m.sight.links, hosts, m.ulimits()
 	if listen != "" {
 		config.Listen, config.TLS = listen, tlsTarget
 	}
 	m.container.Args = escape(config.Args())
 	return nil
+}
+
+// ulimits are the options' limits, for the agent to set.
+func (m *member) ulimits() (all []agent.Ulimit) {
+	for _, u := range m.opts.Ulimits {
+		all = append(all, agent.Ulimit(u))
+	}
+	return all
 }
 
 // escape keeps Kubernetes from reading $(NAME) as a variable.

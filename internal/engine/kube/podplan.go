@@ -79,7 +79,9 @@ func (p *podPlan) frame() corev1.PodSpec {
 	if p.home == nil {
 		return spec
 	}
-	spec.ImagePullSecrets = slices.Clone(p.home.pod.Spec.ImagePullSecrets)
+	spec.ImagePullSecrets = slices.DeleteFunc(slices.Clone(p.home.pod.Spec.ImagePullSecrets), func(s corev1.LocalObjectReference) bool {
+		return strings.HasPrefix(s.Name, lentPrefix) // for jobs in the runner's own pod
+	})
 	if p.mode != PodShared {
 		return spec
 	}
@@ -156,15 +158,15 @@ func (p *podPlan) inWork(hostPath string) (subPath string, ok bool) {
 func (p *podPlan) member(pod *corev1.Pod, m *member) error {
 	m.pod = pod.Name
 	sighted := parted{base: workVolume, inBase: p.inWork, home: p.home, scratch: p.scratch(m), also: func(v *volume) bool { return p.also(pod, v) }}
-	var err error
+	err := m.translate(options.Pod, pod, p.settings)
+	if err != nil {
+		return err
+	}
 	if m.sight, err = sighted.sight(p.mounts(m)); err != nil {
 		return fmt.Errorf("the volumes of the %s: %w", m.spec.Title, err)
 	}
 	if p.mode == PodShared && m.process == ownAgent {
 		m.folder = folder{base: p.work, rel: relTo(p.work, p.scratch(m))}
-	}
-	if err := m.translate(options.Pod, pod, p.settings); err != nil {
-		return err
 	}
 	m.container.VolumeMounts = append(m.container.VolumeMounts, m.sight.mounts...)
 	if p.mode == PodApart && m.process == ownAgent {
@@ -192,7 +194,7 @@ func relTo(base, hostPath string) string {
 
 // mounts are those of a member that mean anything in this mode.
 func (p *podPlan) mounts(m *member) []engine.Mount {
-	return slices.DeleteFunc(slices.Clone(m.spec.Mounts), func(mount engine.Mount) bool {
+	return slices.DeleteFunc(slices.Clone(m.mounts), func(mount engine.Mount) bool {
 		return p.mode == PodApart && (mount.Cover || mount.Target == agent.MountPoint)
 	})
 }

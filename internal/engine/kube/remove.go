@@ -118,8 +118,8 @@ func (d *Driver) end(ctx context.Context, c found) error {
 	if s := statusOf(c.pod, c.container); s != nil && s.State.Terminated != nil {
 		return d.bury(c)
 	}
-	if c.tag.Folder == "" {
-		return d.endWithoutFolder(ctx, c)
+	if c.tag.Folder == "" || c.tag.Native {
+		return errors.Join(d.bury(c), d.endWithoutFolder(ctx, c))
 	}
 	base, rel := filepath.Dir(c.tag.Folder), filepath.Base(c.tag.Folder)
 	if err := agent.Stop(base, rel); err != nil {
@@ -145,6 +145,9 @@ func (d *Driver) bury(c found) error {
 
 // endWithoutFolder ends a container that shares no folder with the runner: through its agent, or by asking its program.
 func (d *Driver) endWithoutFolder(ctx context.Context, c found) error {
+	if s := statusOf(c.pod, c.container); s != nil && s.State.Waiting != nil {
+		return nil // it has not begun; if it ever does, it ends with its pod
+	}
 	ctx, cancel := context.WithTimeout(ctx, termLimit)
 	defer cancel()
 	argv := []string{"sh", "-c", "kill 1"}

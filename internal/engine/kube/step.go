@@ -16,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/podspec/options"
+	"github.com/gantry-ci/gantry/internal/podspec/template"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -160,7 +161,7 @@ func (s *stepRun) finish(pod *corev1.Pod, listen string) error {
 	if err := m.start(m.tag.Hosts, listen); err != nil {
 		return err
 	}
-	notes, problems := s.d.opts.Template.ApplyEphemeral(pod, &m.container, "job")
+	notes, problems := s.d.opts.Template.ApplyEphemeral(pod, &m.container, template.JobName)
 	if len(problems) > 0 {
 		return templateVerdict(problems)
 	}
@@ -217,7 +218,10 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 		w.home = &home{pod: &corev1.Pod{}, runner: &corev1.Container{}}
 	}
 	w.home.workFolder = s.d.opts.Work
-	var err error
+	err := m.translate(options.Ephemeral, s.job, s.d.opts.Settings)
+	if err != nil {
+		return err
+	}
 	if m.sight, err = w.sight(p.mounts(m)); err != nil {
 		return err
 	}
@@ -234,9 +238,6 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 		}
 	}
 	m.tag.Folder = m.folder.host()
-	if err := m.translate(options.Ephemeral, s.job, s.d.opts.Settings); err != nil {
-		return err
-	}
 	m.container.VolumeMounts = append(m.container.VolumeMounts, m.sight.mounts...)
 	if err := s.finish(s.job, listen); err != nil {
 		return err
@@ -293,7 +294,7 @@ func hasVolume(pod *corev1.Pod, name string) bool {
 func (s *stepRun) startOwnPod(ctx context.Context, m *member) error {
 	m.name = "job"
 	s.plan = s.d.podPlan(s.home, s.mode, s.spec.Labels, []*member{m}, &s.secure)
-	s.plan.meta.Name, s.plan.patience, s.plan.log = podName(s.d.opts.Place.Pod, s.spec.Name, "step"), s.d.opts.Patience, s.log
+	s.plan.meta.Name, s.plan.patience, s.plan.log = podName(s.d.opts.Place.Pod, s.spec.Name+nonce(), "step"), s.d.opts.Patience, s.log
 	pod, notes, err := s.plan.make()
 	if err != nil {
 		return err

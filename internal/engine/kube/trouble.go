@@ -173,29 +173,43 @@ func schedulingTrouble(c corev1.PodCondition) *trouble {
 	return t
 }
 
-// eventTroubles are the warnings among a pod's events that say why it does not start, newest last, each once.
-func eventTroubles(events []corev1.Event) []string {
-	var all []string
-	for _, e := range events {
-		if e.Type != corev1.EventTypeWarning || e.Reason == "Unhealthy" {
-			continue
-		}
-		line := fmt.Sprintf("%s: %s", e.Reason, strings.TrimSpace(e.Message))
-		all = slices.DeleteFunc(all, func(s string) bool { return s == line })
-		all = append(all, line)
+// eventTrouble judges an event about a container that is to start; nil: it says nothing that is not said elsewhere. The
+// node writes events at once, and a container's state only when it looks at the pod again: up to ten seconds later.
+func eventTrouble(e corev1.Event) *trouble {
+	if e.Type != corev1.EventTypeWarning {
+		return nil
 	}
-	return all
+	text := strings.TrimSpace(e.Message)
+	switch {
+	case e.Reason == "ErrImageNeverPull", e.Reason == "InspectFailed":
+		reason := map[string]string{"ErrImageNeverPull": "ErrImageNeverPull", "InspectFailed": "InvalidImageName"}[e.Reason]
+		return containerTrouble(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: text}})
+	case e.Reason == "Failed" && strings.HasPrefix(text, "Failed to pull image"):
+		t := pullTrouble(text)
+		t.what = text
+		return t
+	case e.Reason == "Failed":
+		return commandTrouble(text)
+	}
+	return nil
 }
 
-// pulls are the times that a pod's events tell for pulling images, by image: the kubelet writes "Successfully pulled
-// image "x" in 1.2s (1.2s including waiting)".
-func pulls(events []corev1.Event) map[string]string {
-	words := regexp.MustCompile(`^Successfully pulled image "([^"]+)" in ([0-9.a-zµ]+)`)
-	took := map[string]string{}
-	for _, e := range events {
-		if m := words.FindStringSubmatch(e.Message); m != nil {
-			took[m[1]] = m[2]
-		}
+// containerOf is the container that an event is about, "" if it is about the pod.
+func containerOf(e corev1.Event) string {
+	_, rest, found := strings.Cut(e.InvolvedObject.FieldPath, "{")
+	if !found {
+		return ""
 	}
-	return took
+	return strings.TrimSuffix(rest, "}")
+}
+
+// podWarning is what an event says of the whole pod, "" if it is nothing that keeps it from running.
+func podWarning(e corev1.Event) string {
+	switch {
+	case e.Type != corev1.EventTypeWarning, containerOf(e) != "":
+		return ""
+	case e.Reason == "FailedToRetrieveImagePullSecret" && strings.Contains(e.Message, lentPrefix):
+		return "" // it is there only while a job needs it
+	}
+	return fmt.Sprintf("%s: %s", e.Reason, strings.TrimSpace(e.Message))
 }

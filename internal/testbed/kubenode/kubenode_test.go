@@ -104,7 +104,6 @@ func TestANetworkThatIsNotOursIsLeftAlone(t *testing.T) {
 	if err := n.write("network.json", `{"Namespace": "net:[1]", "Forwarding": "no number"}`); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PATH", "")
 	if err := n.dropNetwork(t.Context()); err != nil {
 		t.Error(err)
 	}

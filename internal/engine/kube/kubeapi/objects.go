@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -127,18 +128,19 @@ func (c *Client) Events(ctx context.Context, podUID string) ([]corev1.Event, err
 	list := new(corev1.EventList)
 	query := url.Values{"fieldSelector": {"involvedObject.uid=" + podUID}}
 	err := c.do(ctx, call{verb: "list", resource: "events", query: query}, list)
-	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b).Time) })
+	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return LastSeen(a).Compare(LastSeen(b)) })
 	return list.Items, err
 }
 
-func lastSeen(e corev1.Event) *metav1.Time {
+// LastSeen is when an event was last noted.
+func LastSeen(e corev1.Event) time.Time {
 	switch {
 	case e.Series != nil:
-		return &metav1.Time{Time: e.Series.LastObservedTime.Time}
+		return e.Series.LastObservedTime.Time
 	case !e.LastTimestamp.IsZero():
-		return &e.LastTimestamp
+		return e.LastTimestamp.Time
 	}
-	return &metav1.Time{Time: e.EventTime.Time}
+	return e.EventTime.Time
 }
 
 // Logs opens the last lines of what a container has printed.
