@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"time"
 
@@ -79,7 +78,7 @@ func (o *runOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.report, "report", "", "write a page of HTML about the run into this file")
 	f.StringVar(&o.actionsDir, "actions-dir", "", "folder with actions, as OWNER/REPO/REF")
 	f.StringVar(&o.serverURL, "server-url", "", "git server for actions that --actions-dir lacks, such as https://github.com")
-	f.StringVar(&o.node, "node", "node", "program for JavaScript actions and .js hooks")
+	f.StringVar(&o.node, "node", "node", "program for JavaScript actions and .js hooks, or a runner's folder of externals")
 	f.StringArrayVar(&o.rewrite, "image-rewrite", nil, "use another image: IMAGE=OTHER")
 	f.DurationVar(&o.keep, "keep-on-failure", 0, "keep the containers of failed jobs for so long, such as 30m")
 	f.StringVar(&o.record, "record", "", "folder to record the hook calls in, for `gantry replay`")
@@ -102,8 +101,8 @@ func (o *runOptions) check(p *Process, nodeGiven bool) error {
 		}
 	}
 	if nodeGiven {
-		if _, err := exec.LookPath(o.node); err != nil {
-			problems = append(problems, fmt.Errorf("--node: %w", err))
+		if _, ok := p.nodeFinder(o.node)("node20"); !ok {
+			problems = append(problems, fmt.Errorf("--node %s is no program, and no folder with node20/bin/node", o.node))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {

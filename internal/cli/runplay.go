@@ -159,11 +159,20 @@ func (p *Process) hookEnviron(configFlag string) []string {
 	return append(slices.Clone(p.Environ), "GANTRY_CONFIG="+p.abs(config))
 }
 
-// nodeFinder gives the one node that there is, for every version.
-func (p *Process) nodeFinder(program string) func(string) (string, bool) {
-	return func(string) (string, bool) {
+// nodeFinder finds node in a folder of a runner's externals, or of a runner; or it is one program for every version.
+func (p *Process) nodeFinder(program string) func(version string) (string, bool) {
+	return func(version string) (string, bool) {
+		if info, err := os.Stat(p.abs(program)); err == nil && info.IsDir() {
+			for _, below := range []string{"", "externals"} {
+				found := filepath.Join(p.abs(program), below, version, "bin/node")
+				if _, err := exec.LookPath(found); err == nil {
+					return found, true
+				}
+			}
+			return "", false
+		}
 		found, err := exec.LookPath(program)
-		if err != nil {
+		if err != nil || strings.HasSuffix(version, "_alpine") {
 			return "", false
 		}
 		return p.abs(found), true

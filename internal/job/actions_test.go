@@ -161,6 +161,53 @@ func TestJavaScriptActionsInAContainerUseTheRunnersNode(t *testing.T) {
 	}
 }
 
+func TestTheVersionOfNode(t *testing.T) {
+	for name, c := range map[string]struct{ using, env, environ, entry, args string }{
+		"as asked":              {"node20", "", "", "node20", ""},
+		"an old one":            {"node16", "", "", "node20", ""},
+		"forced by a workflow":  {"node20", "true", "", "node24", ""},
+		"forced by the runner":  {"node20", "", "FORCE_JAVASCRIPT_ACTIONS_TO_NODE24=1", "node24", ""},
+		"the workflow has a no": {"node20", "false", "FORCE_JAVASCRIPT_ACTIONS_TO_NODE24=1", "node20", ""},
+		"without maglev":        {"node24", "", "ACTIONS_RUNNER_DISABLE_NODE_MAGLEV=true", "node24", "--no-maglev "},
+		"maglev is of node24":   {"node20", "", "ACTIONS_RUNNER_DISABLE_NODE_MAGLEV=true", "node20", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, "on: push\njobs: {build: {runs-on: self-hosted, container: alpine, steps: [{uses: o/one@v1}]}}")
+			b.opts.ActionsDir = t.TempDir()
+			nodes := t.TempDir()
+			for _, version := range []string{"node20", "node24", "node24_alpine"} {
+				write(t, nodes+"/"+version, version)
+			}
+			b.opts.Node = func(version string) (string, bool) {
+				_, err := os.Stat(nodes + "/" + version)
+				return nodes + "/" + version, err == nil
+			}
+			if c.env != "" {
+				b.opts.Env = map[string]string{"FORCE_JAVASCRIPT_ACTIONS_TO_NODE24": c.env}
+			}
+			b.opts.Environ = append(b.opts.Environ, c.environ)
+			write(t, b.opts.ActionsDir+"/o/one@v1/action.yml", "name: one\nruns: {using: "+c.using+", main: main.js}")
+			write(t, b.opts.ActionsDir+"/o/one@v1/main.js", "")
+			b.on(hook.RunScriptStep, instruction{Response: `{}`})
+			b.run(jobevent.Success)
+			args, err := hook.DecodeScriptStep(b.calls()[1].Args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := strings.Join(args.EntryPointArgs, " ")
+			if args.EntryPoint != "/__e/"+c.entry+"/bin/node" || line != c.args+"/__w/_actions/o/one/v1/main.js" {
+				t.Errorf("%s %s", args.EntryPoint, line)
+			}
+			alpine := map[string]string{"node20": "node20", "node24": "node24_alpine"}[c.entry]
+			for folder, want := range map[string]string{c.entry: c.entry, c.entry + "_alpine": alpine} {
+				if got, err := os.ReadFile(b.opts.Root + "/build/externals/" + folder + "/bin/node"); string(got) != want {
+					t.Errorf("%s is %q, %v", folder, got, err)
+				}
+			}
+		})
+	}
+}
+
 func TestDockerActionsHaveTheirOwnEntryPoints(t *testing.T) {
 	b := newBench(t, `
 		on: push

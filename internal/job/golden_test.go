@@ -150,6 +150,35 @@ func TestScriptStepsAreWordedAsTheRunnerDoes(t *testing.T) {
 	b.golden(2, "run_script_step.json")
 }
 
+// The stored requests for pwsh and for a clean-up without state are those of a runner with nothing in its env.
+func TestOtherShellsAndACleanUpWithoutState(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    container: node:22
+		    steps: [{run: Write-Host hi, shell: pwsh, if: always()}]
+	`)
+	b.on(hook.PrepareJob, instruction{Exit: 1})
+	b.on(hook.RunScriptStep, instruction{Response: "{}"})
+	b.run(jobevent.Failure)
+	b.golden(2, "cleanup_job.no_state.json")
+	text, err := os.ReadFile(goldenDir + "run_script_step.pwsh.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, want, _ := strings.Cut(string(text), `"args":{`)
+	want, _, _ = strings.Cut(want, `,"environmentVariables"`)
+	calls, err := os.ReadFile(filepath.Join(b.dir, "calls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := guid.ReplaceAllString(string(calls), "GUID"); !strings.Contains(got, guid.ReplaceAllString(want, "GUID")) {
+		t.Errorf("no %s in\n%s", want, got)
+	}
+}
+
 func TestContainerActionsAreWordedAsTheRunnerDoes(t *testing.T) {
 	b := newBench(t, `
 		name: grüße & <checks>

@@ -28,8 +28,8 @@ type Options struct {
 	Root string
 	// Source is the checkout that stands for the repository: actions/checkout copies it.
 	Source string
-	// Node gives a node program of the host for "node20" or "node24"; nil, or false, if there is none. Hooks that end in
-	// .js run with node20.
+	// Node gives a node program of the host for "node20" or "node24", and for "node20_alpine" and "node24_alpine", where
+	// false means the same one as without alpine; nil, or false, if there is none. Hooks that end in .js run with node20.
 	Node func(version string) (string, bool)
 	// ActionsDir has actions of repositories, in OWNER/REPO/REF or OWNER/REPO@REF; "" for none. What it lacks is
 	// cloned from ServerURL, if that is not "".

@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+
+	"github.com/gantry-ci/gantry/internal/job/process"
 )
 
 // runNode runs a JavaScript action (NodeScriptActionHandler.cs).
@@ -18,29 +21,40 @@ func (x *execution) runNode(ctx context.Context, s stage, inputs []pair) error {
 	if _, err := os.Stat(script); err != nil {
 		return fmt.Errorf("File not found: '%s'", script)
 	}
-	version := nodeVersion(a.Using)
+	version := x.nodeVersion(a.Using)
 	program, err := x.node(version)
 	if err != nil {
 		return err
+	}
+	var options []string
+	if version == "node24" && truthy(process.Lookup(x.opts.Environ, "ACTIONS_RUNNER_DISABLE_NODE_MAGLEV")) {
+		options = []string{"--no-maglev"}
 	}
 	env := slices.DeleteFunc(x.variables(inputVariables(inputs)), func(p pair) bool { return p.name == "NODE_ICU_DATA" })
 	if x.container != nil {
 		if x.container.alpine {
 			version += "_alpine"
 		}
-		return x.inContainer(ctx, "/__e/"+version+"/bin/node", x.resolve(script), x.dirs.Workspace, env)
+		line := strings.Join(append(options, x.resolve(script)), " ")
+		return x.inContainer(ctx, "/__e/"+version+"/bin/node", line, x.dirs.Workspace, env)
 	}
-	exit, err := x.onHost(ctx, program, []string{script}, x.dirs.Workspace, env)
+	exit, err := x.onHost(ctx, program, append(options, script), x.dirs.Workspace, env)
 	if err == nil && exit != 0 {
 		return errFailed
 	}
 	return err
 }
 
-// nodeVersion is the node that the runner has for what an action asks for.
-func nodeVersion(using string) string {
-	if using == "node24" {
-		return using
+// nodeVersion is the node that the runner has for what an action asks for (NodeUtil.cs). What the server decides about
+// it is left out.
+func (x *execution) nodeVersion(using string) string {
+	const force = "FORCE_JAVASCRIPT_ACTIONS_TO_NODE24"
+	forced, ok := x.lookupEnv(force)
+	if !ok {
+		forced = process.Lookup(x.opts.Environ, force)
+	}
+	if using == "node24" || truthy(forced) {
+		return "node24"
 	}
 	return "node20"
 }
@@ -56,19 +70,28 @@ func (x *execution) installNode(version string) (string, error) {
 	if _, err := os.Stat(program); err == nil {
 		return program, nil
 	}
-	source, ok := "", false
-	if x.opts.Node != nil {
-		source, ok = x.opts.Node(version)
-	}
+	source, ok := x.findNode(version)
 	if !ok {
-		return "", fmt.Errorf("the action '%s' needs %s, and there is none: name a node program (--node)", x.use.name(), version)
+		return "", fmt.Errorf("the action '%s' needs %s, and there is none: name a node program, or a runner's externals (--node)",
+			x.use.name(), version)
 	}
-	for _, into := range []string{program, filepath.Join(x.dirs.Externals, version+"_alpine", "bin/node")} {
-		if err := copyProgram(source, into); err != nil {
+	alpine, ok := x.findNode(version + "_alpine")
+	if !ok {
+		alpine = source
+	}
+	for into, from := range map[string]string{version: source, version + "_alpine": alpine} {
+		if err := copyProgram(from, filepath.Join(x.dirs.Externals, into, "bin/node")); err != nil {
 			return "", fmt.Errorf("copying node to the runner's externals: %w", err)
 		}
 	}
 	return program, nil
+}
+
+func (x *execution) findNode(version string) (string, bool) {
+	if x.opts.Node == nil {
+		return "", false
+	}
+	return x.opts.Node(version)
 }
 
 // copyProgram copies a program, as a link to a file of the host means nothing in a container.
