@@ -109,7 +109,7 @@ func (p *Process) subject(o doctorOptions) (*doctor.Subject, error) {
 		Config:     cfg, ConfigErr: cfgErr, ConfigFile: sources.Find(),
 		StateDir: p.stateDir(cfg), TempDir: temp,
 		OpenEngine: func(ctx context.Context) (engine.Engine, error) {
-			return p.engine(ctx, cfg, place.environ, slog.New(slog.DiscardHandler))
+			return p.engine(ctx, cfg, place.environ, place.work(), slog.New(slog.DiscardHandler))
 		},
 	}, nil
 }

@@ -60,7 +60,7 @@ func runGC(ctx context.Context, p *Process, o gcOptions) error {
 	if err != nil {
 		return err
 	}
-	eng, err := p.engine(ctx, cfg, place.environ, slog.New(slog.DiscardHandler))
+	eng, err := p.engine(ctx, cfg, place.environ, place.work(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/ocicli"
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/hangup"
@@ -106,11 +108,12 @@ func (p *Process) serve(ctx context.Context, cfg *config.Config, in *hook.Input,
 
 // newHandler puts the parts together for one command.
 func (p *Process) newHandler(ctx context.Context, cfg *config.Config, in *hook.Input, resume string, log *slog.Logger) (*handler.Handler, error) {
-	eng, err := p.engine(ctx, cfg, p.Environ, log)
+	work := handler.WorkOf(in, p.Getenv("RUNNER_TEMP"))
+	eng, err := p.engine(ctx, cfg, p.Environ, work, log)
 	if err != nil {
 		return nil, err
 	}
-	h := p.bareHandler(cfg, eng, handler.WorkOf(in, p.Getenv("RUNNER_TEMP")))
+	h := p.bareHandler(cfg, eng, work)
 	h.Log = p.Stdout
 	if in.Command == hook.RunScriptStep || in.Command == hook.RunContainerStep {
 		h.Log = p.Stderr // standard output is the step's, byte for byte
@@ -169,14 +172,19 @@ func loadFrom(sources config.Sources) (*config.Config, error) {
 	return cfg, nil
 }
 
-// engine opens the configured engine. Its program gets environ; log, if any, what it is asked.
-func (p *Process) engine(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (engine.Engine, error) {
+// engine opens the configured engine for a work folder, which may be "". Its program gets environ; log, if any, what it
+// is asked.
+func (p *Process) engine(ctx context.Context, cfg *config.Config, environ []string, work string, log *slog.Logger) (engine.Engine, error) {
 	opts := ocicli.Options{Name: cfg.Engine, Path: cfg.EnginePath, Env: environ, Log: log, TempDir: filepath.Join(p.stateDir(cfg), "private")}
 	switch cfg.Engine {
 	case "auto":
-		return ocicli.Detect(ctx, opts)
-	case "kubernetes":
-		return nil, verdict.New(verdict.Configuration, "set engine to docker, podman or auto", "this version of gantry cannot drive Kubernetes yet")
+		found, err := ocicli.Detect(ctx, opts)
+		if errors.Is(err, engine.ErrUnavailable) && p.clusterSources(cfg, environ).InPod() {
+			return p.kubernetes(cfg, environ, work, log)
+		}
+		return found, err
+	case kube.Name:
+		return p.kubernetes(cfg, environ, work, log)
 	}
 	return ocicli.New(opts)
 }

@@ -35,6 +35,14 @@ func (p *Process) place(flag string) (*place, error) {
 	return &place{runner: runner, environ: env.Over(p.Environ), hookDir: here}, nil
 }
 
+// work is the runner's work folder; "" without a runner.
+func (p *place) work() string {
+	if p.runner == nil {
+		return ""
+	}
+	return p.runner.Work
+}
+
 // sources say where the hook there looks for its configuration; flag is the value of --config.
 func (p *place) sources(flag string) config.Sources {
 	return config.Sources{Flag: flag, Candidates: config.Candidates(p.hookDir), Environ: p.environ}

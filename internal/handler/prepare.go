@@ -80,6 +80,9 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 		return hook.Result{}, interrupted(ctx, "preparing the job", err)
 	}
 	failpoint.Hit("prepare-started")
+	if made.Apart {
+		return hook.Result{}, errApart()
+	}
 	rec.Network = made.Network
 	for i := range made.Services {
 		rec.Services[i].ID = made.Services[i].ID
@@ -111,6 +114,11 @@ func interrupted(ctx context.Context, doing string, err error) error {
 		return err
 	}
 	return verdict.New(verdict.Workflow, "", "%s was cancelled", doing)
+}
+
+func errApart() error {
+	return verdict.New(verdict.Configuration, "give the runner a volume for its work folder that the job's containers can mount",
+		"this version of gantry cannot carry the work folder to a pod that shares no volume with the runner")
 }
 
 func errNoWork() error {

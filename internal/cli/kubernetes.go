@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/gantry-ci/gantry/internal/config"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+	"github.com/gantry-ci/gantry/internal/podspec/template"
+	"github.com/gantry-ci/gantry/internal/registryauth"
+	"github.com/gantry-ci/gantry/internal/verdict"
+)
+
+// kubernetes opens the cluster for a work folder, which may be "". It asks nobody.
+func (p *Process) kubernetes(cfg *config.Config, environ []string, work string, log *slog.Logger) (engine.Engine, error) {
+	parsed, problems := template.Load(cfg.Kubernetes.Template, os.ReadFile)
+	if len(problems) > 0 {
+		return nil, verdict.New(verdict.Configuration, "", "the pod template:\n%w", problems)
+	}
+	place, err := kubeapi.Find(p.clusterSources(cfg, environ))
+	if err != nil {
+		return nil, err
+	}
+	return kube.New(kube.Options{
+		Settings: p.kubeSettings(cfg, parsed), Place: place, Work: work, AgentProgram: p.bareHandler(cfg, nil, work).AgentPath,
+		Registries: registryauth.New("", environ), Log: log,
+	})
+}
+
+func (p *Process) clusterSources(cfg *config.Config, environ []string) kubeapi.Sources {
+	name, _ := os.Hostname() // "": the pod must be configured, and the message says so
+	return kubeapi.Sources{Env: environ, Namespace: cfg.Kubernetes.Namespace, Pod: cfg.Kubernetes.Pod, Hostname: name}
+}
