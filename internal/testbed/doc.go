@@ -1,5 +1,5 @@
-// Package testbed gives tests real container engines: Docker, Podman as root, Podman without root, and a private
-// registry with a password.
+// Package testbed gives tests real container engines: Docker, Podman as root, Podman without root, a private registry
+// with a password, and a Kubernetes of one node.
 //
 // The engines are started by the command below, from Debian's own packages, with images made offline; it installs
 // what is missing when it runs as root on Debian or Ubuntu, and elsewhere says what to install:
@@ -19,6 +19,10 @@
 //	out, err := e.Command(t.Context(), "run", "--rm", testbed.Busybox, "true").CombinedOutput()
 //
 // Every engine has the same images: see the constants.
+//
+// Kubernetes is only started where it is asked for by name, with --only: its program is built from test/kubenode, which
+// takes minutes, once. Package kubenode starts it; package kubetest is for its tests. Where none can be started, the
+// cluster of $KUBECONFIG is used, with kubectl, and what needs a node of the testbed's own is skipped.
 package testbed
 
 // Images that every engine of a testbed has.

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,16 +54,6 @@ func (s Spec) Start(file string) (Process, error) {
 		return s.Process, err
 	}
 	return s.Process, s.save(file)
-}
-
-// Restart ends the daemon of the file, unless it has ended, and starts it as it was.
-func Restart(file string, grace time.Duration) (Process, error) {
-	s, err := Read(file)
-	if err != nil {
-		return Process{}, err
-	}
-	s.Process.End(grace)
-	return s.Start(file)
 }
 
 // save replaces the file in one go: others may read it at any time.

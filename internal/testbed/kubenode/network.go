@@ -36,7 +36,7 @@ func (n *Node) makeNetwork(ctx context.Context) error {
 		"iptables -w -I FORWARD -i " + bridge + " -j ACCEPT",
 		"iptables -w -I FORWARD -o " + bridge + " -j ACCEPT",
 	} {
-		if _, err := output(ctx, "", strings.Fields(command)...); err != nil {
+		if err := n.run(ctx, strings.Fields(command)...); err != nil {
 			return fmt.Errorf("making the pods' network: %w", err)
 		}
 	}
@@ -90,11 +90,10 @@ func (n *Node) dropNetwork(ctx context.Context) error {
 		"nft delete table ip kube-proxy",
 		"nft delete table ip6 kube-proxy",
 	} {
-		_, _ = output(ctx, "", strings.Fields(command)...)
+		_ = n.run(ctx, strings.Fields(command)...)
 	}
 	if _, err := net.InterfaceByName(bridge); err == nil {
-		_, err := output(ctx, "", "ip", "link", "delete", bridge)
-		errs = append(errs, err)
+		errs = append(errs, n.run(ctx, "ip", "link", "delete", bridge))
 	}
 	return errors.Join(errs...)
 }

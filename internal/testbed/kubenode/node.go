@@ -22,7 +22,7 @@ type Node struct {
 	Archive    string            // images, as `docker save` writes them
 	Registries map[string]string // host in an image's name -> URL of what is asked instead
 	Env        []string          // of every daemon
-	Path       string            // where containerd and runc are looked for
+	Path       string            // where programs of the machine are looked for
 }
 
 func (n *Node) path(parts ...string) string {
@@ -174,19 +174,25 @@ func (n *Node) await(ctx context.Context, name string, check func() error) error
 
 // importImages brings the archive into containerd, each image marked so that the kubelet takes it for its own.
 func (n *Node) importImages(ctx context.Context) error {
-	ctr := []string{"ctr", "--address", n.path("containerd.sock"), "--namespace", "k8s.io", "images"}
-	if err := n.await(ctx, "containerd", func() error {
-		_, err := output(ctx, "", append(slices.Clone(ctr), "list", "--quiet")...)
-		return err
-	}); err != nil {
+	images := func(args ...string) error {
+		return n.run(ctx, append([]string{"ctr", "--address", n.path("containerd.sock"), "--namespace", "k8s.io", "images"}, args...)...)
+	}
+	if err := n.await(ctx, "containerd", func() error { return images("list", "--quiet") }); err != nil {
 		return err
 	}
-	args := append(slices.Clone(ctr), "import", "--snapshotter", snapshotter(n.Dir), n.Archive)
-	if _, err := output(ctx, "", args...); err != nil {
+	if err := images("import", "--snapshotter", snapshotter(n.Dir), n.Archive); err != nil {
 		return err
 	}
-	args = append(slices.Clone(ctr), "label", n.Pause, "io.cri-containerd.image=managed", "io.cri-containerd.pinned=pinned")
-	_, err := output(ctx, "", args...)
+	return images("label", n.Pause, "io.cri-containerd.image=managed", "io.cri-containerd.pinned=pinned")
+}
+
+// run calls a program of the machine; an error has what it said.
+func (n *Node) run(ctx context.Context, args ...string) error {
+	path, err := daemon.Program(args[0], n.Path)
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, "", append([]string{path}, args[1:]...)...)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gantry-ci/gantry/internal/testbed/daemon"
 	"github.com/gantry-ci/gantry/internal/testbed/kubenode"
 )
 
@@ -44,9 +45,13 @@ func (l *local) command(ctx context.Context, p Program) (*Command, error) {
 	if err := l.writeProcess(process, p); err != nil {
 		return nil, fmt.Errorf("preparing a program in a pod: %w", err)
 	}
+	runc, err := daemon.Program("runc", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin")
+	if err != nil {
+		return nil, err
+	}
 	c := &Command{pidFile: filepath.Join(dir, "pid")}
 	node := kubenode.Node{Dir: l.cluster.Dir}
-	c.Cmd = exec.CommandContext(ctx, "runc", "--root", node.Runtime(), "exec", "--process", process, "--pid-file", c.pidFile, l.container())
+	c.Cmd = exec.CommandContext(ctx, runc, "--root", node.Runtime(), "exec", "--process", process, "--pid-file", c.pidFile, l.container())
 	c.WaitDelay = time.Second
 	c.Cancel = func() error {
 		_ = c.Signal(syscall.SIGKILL) // not yet there, or gone
