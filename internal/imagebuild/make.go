@@ -109,12 +109,12 @@ type outcome struct {
 // guarded has a task done by a guard. An error is a verdict that the build could not be done, or was given up.
 func (b *Builder) guarded(ctx context.Context, task buildguard.Task, talk io.Writer) (outcome, error) {
 	said := &tail{max: keptOutput}
-	open := &gate{w: talk}
-	defer open.close()
+	door := &gate{w: talk}
+	defer door.close()
 	var answer bytes.Buffer
 	cmd := exec.Command(b.cfg.Guard[0], b.cfg.Guard[1:]...)
 	cmd.Env, cmd.Dir = []string{"PATH=" + b.path}, "/"
-	cmd.Stdout, cmd.Stderr = &answer, io.MultiWriter(said, open)
+	cmd.Stdout, cmd.Stderr = &answer, io.MultiWriter(said, door)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
 	orders, err := cmd.StdinPipe()

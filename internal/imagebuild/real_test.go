@@ -169,7 +169,7 @@ func TestRealBuild(t *testing.T) {
 
 func TestRealFailures(t *testing.T) {
 	for what, c := range map[string]struct {
-		break_ func(*scene)
+		breaks func(*scene)
 		whose  verdict.Whose
 		cause  error
 		words  []string
@@ -192,7 +192,7 @@ func TestRealFailures(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			eachBuilder(t, func(s *scene) {
-				c.break_(s)
+				c.breaks(s)
 				_, err := s.build(s.Context())
 				s.blames(err, c.whose, c.words...)
 				if c.cause != nil && !errors.Is(err, c.cause) {
