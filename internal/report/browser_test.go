@@ -1,15 +1,11 @@
 package report_test
 
 import (
-	"bytes"
-	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
 )
@@ -38,7 +34,7 @@ func TestPageInABrowser(t *testing.T) {
 		{"dark", "--blink-settings=preferredColorScheme=0", "rgb(18, 22, 29)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dom, complaints := open(t, browser, path, c.flag, "--dump-dom")
+			dom, complaints := testbed.Page(t, browser, path, c.flag, "--dump-dom")
 			if complaints != "" {
 				t.Errorf("the browser complains:\n%s", complaints)
 			}
@@ -53,33 +49,10 @@ func TestPageInABrowser(t *testing.T) {
 				}
 			}
 			picture := filepath.Join(t.TempDir(), "page.png")
-			open(t, browser, path, c.flag, "--screenshot="+picture)
+			testbed.Page(t, browser, path, c.flag, "--screenshot="+picture)
 			if info, err := os.Stat(picture); err != nil || info.Size() < 5000 {
 				t.Errorf("no picture of the page: %v", err)
 			}
 		})
 	}
-}
-
-// open shows a page in a browser of its own, and gives what it prints: the page, and errors of scripts.
-func open(t *testing.T, browser, path string, flags ...string) (dom, complaints string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-		"--user-data-dir=" + t.TempDir(), "--window-size=1100,1400", "--enable-logging=stderr", "--virtual-time-budget=2000"}, flags...)
-	cmd := exec.CommandContext(ctx, browser, append(args, "file://"+path)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, stderr.String())
-	}
-	for line := range strings.Lines(stderr.String()) {
-		if strings.Contains(line, ":CONSOLE") {
-			complaints += line
-		}
-	}
-	return stdout.String(), complaints
 }
