@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-ci/gantry/internal/conformance"
+	"github.com/gantry-ci/gantry/internal/conformance/ociclient"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -47,14 +48,14 @@ other work of this hook meanwhile; images are taken from a registry that this co
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.hook, "hook", "", "the hook program: a .sh, .js or .ps1 file")
-	f.StringVar(&o.engine, "engine", "docker", "the engine that the hook uses: docker or podman")
+	f.StringVar(&o.engine, "engine", "docker", "the engine that the hook uses: docker or podman; kubernetes is to come")
 	f.StringVar(&o.format, "format", "text", "format of the report: text, json, junit or html")
 	f.StringVar(&o.output, "output", "", "file for the report (default: standard output)")
 	f.StringArrayVar(&o.cases, "case", nil, "only cases whose id matches this pattern; may be given several times")
 	f.BoolVar(&o.list, "list", false, "show the cases and run none")
 	f.StringArrayVar(&o.rewrite, "image-rewrite", nil, "take another base image: busybox:1=OTHER or debian:stable-slim=OTHER; may be given several times")
 	f.StringVar(&o.node, "node", "node", "program for .js hooks")
-	f.IntVar(&o.workers, "jobs", 2, "how many jobs may run at the same time")
+	f.IntVar(&o.workers, "jobs", 1, "how many jobs may run at the same time, for hooks that are not disturbed by it")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not tell of each case as it ends")
 	f.StringVar(&o.registry.Host, "registry", "", "HOST:PORT of a registry with a password, for the cases of credentials (default: one of the suite's own)")
 	f.StringVar(&o.registry.Image, "registry-image", "", "an image there that has a shell, without the host: private/busybox:1")
@@ -79,6 +80,9 @@ func runConform(ctx context.Context, p *Process, o conformOptions) error {
 	if err != nil {
 		return err
 	}
+	if !slices.ContainsFunc(all.Cases, func(c conformance.Case) bool { return chosen(&c) }) {
+		return usagef("no case matches %q", o.cases)
+	}
 	suite, remove, err := p.suite(ctx, o)
 	if err != nil {
 		return err
@@ -88,9 +92,6 @@ func runConform(ctx context.Context, p *Process, o conformOptions) error {
 	report.Took = p.Now().Sub(report.Started).Seconds()
 	if err := errors.Join(err, remove()); err != nil {
 		return verdict.New(verdict.Infrastructure, "see that the engine works; name the images you have with --image-rewrite", "running the cases: %w", err)
-	}
-	if len(report.Results) == 0 {
-		return usagef("no case matches %q", o.cases)
 	}
 	if err := p.writeReport(report, write, o.output); err != nil {
 		return err
@@ -111,10 +112,8 @@ func (o *conformOptions) check() (func(*conformance.Report, io.Writer) error, er
 	switch {
 	case o.hook == "":
 		return nil, usagef("conform needs --hook PATH, the hook program to judge")
-	case o.engine == "kubernetes":
-		return nil, verdict.New(verdict.Configuration, "judge the hook on docker or podman", "this version cannot look into Kubernetes yet")
-	case o.engine != "docker" && o.engine != "podman":
-		return nil, usagef("--engine is docker or podman, not %q", o.engine)
+	case engines()[o.engine] == nil:
+		return nil, usagef("--engine is docker, podman or kubernetes, not %q", o.engine)
 	case write == nil:
 		return nil, usagef("--format is text, json, junit or html, not %q", o.format)
 	case o.workers < 1:
@@ -124,6 +123,23 @@ func (o *conformOptions) check() (func(*conformance.Report, io.Writer) error, er
 	}
 	return write, nil
 }
+
+// engines has what finds an engine, by its name.
+func engines() map[string]func(context.Context, *Process) (conformance.Engine, error) {
+	all := map[string]func(context.Context, *Process) (conformance.Engine, error){
+		"kubernetes": func(context.Context, *Process) (conformance.Engine, error) { return nil, errNoKubernetes },
+	}
+	for _, name := range ociclient.Names() {
+		all[name] = func(ctx context.Context, p *Process) (conformance.Engine, error) {
+			return ociclient.Find(ctx, name, p.Environ, p.UID)
+		}
+	}
+	return all
+}
+
+// errNoKubernetes says what is missing: an Engine.
+var errNoKubernetes = errors.New("this version cannot judge hooks on Kubernetes: it could call the hook, and has nothing that " +
+	"looks at pods from outside; `gantry conform --list` shows what each case would need of the cluster")
 
 // suite makes a suite with a folder of its own below /tmp: hooks may have sockets there, of which paths are short.
 func (p *Process) suite(ctx context.Context, o conformOptions) (*conformance.Suite, func() error, error) {
@@ -145,7 +161,7 @@ func (p *Process) suite(ctx context.Context, o conformOptions) (*conformance.Sui
 		}
 		o.registry.Password = strings.TrimRight(string(password), "\n")
 	}
-	engine, err := conformance.Find(ctx, o.engine, p.Environ, p.UID)
+	engine, err := engines()[o.engine](ctx, p)
 	if err != nil {
 		return nil, nil, verdict.New(verdict.Configuration, "name another engine with --engine", "%w", err)
 	}
@@ -183,10 +199,10 @@ func (p *Process) writeReport(report *conformance.Report, write func(*conformanc
 }
 
 func (p *Process) listCases(all *conformance.Collection, chosen func(*conformance.Case) bool) error {
-	t := newTable("ID", "LEVEL", "AREA", "TITLE")
+	t := newTable("ID", "LEVEL", "AREA", "NEEDS", "TITLE")
 	for i := range all.Cases {
 		if c := &all.Cases[i]; chosen(c) {
-			t.row(c.ID, string(c.Level), c.Area, c.Title)
+			t.row(c.ID, string(c.Level), c.Area, strings.Join(all.Needs(c), ","), c.Title)
 		}
 	}
 	return t.print(p.Stdout)

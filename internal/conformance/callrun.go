@@ -27,7 +27,7 @@ type observation struct {
 	took           time.Duration
 	text           []byte // of the response file; nil if it was not read
 	runnerErr      error  // a *hook.CallError
-	watched        []Failure
+	meanwhile      []Failure
 	hung           bool
 }
 
@@ -72,7 +72,7 @@ func (sc *scene) run(ctx context.Context, node *yaml.Node, number string, first 
 	if err := sc.makeFiles(call.Before); err != nil {
 		return nil, err
 	}
-	m := &made{Call: call, label: label, stdout: newCollector(), stderr: newCollector(), ended: make(chan struct{})}
+	m := &made{Call: call, label: label, stdout: newCollector(call.Since), stderr: newCollector(""), ended: make(chan struct{})}
 	if first != nil {
 		m = first
 		m.Call, m.label = call, label
@@ -129,7 +129,7 @@ func (sc *scene) read(node *yaml.Node) (*Call, error) {
 
 // runTogether makes calls at the same time. After conditions are about the output of the first.
 func (sc *scene) runTogether(ctx context.Context, nodes []yaml.Node, number string) ([]Failure, error) {
-	first := &made{stdout: newCollector(), stderr: newCollector(), ended: make(chan struct{})}
+	first := &made{stdout: newCollector(""), stderr: newCollector(""), ended: make(chan struct{})}
 	failures, errs := make([][]Failure, len(nodes)), make([]error, len(nodes))
 	var wait sync.WaitGroup
 	for i := range nodes {
@@ -144,8 +144,8 @@ func (sc *scene) runTogether(ctx context.Context, nodes []yaml.Node, number stri
 				peek = *call
 			}
 			if peek.After != nil {
-				if err := sc.until(ctx, peek.After, first); err != nil {
-					errs[i] = err
+				if came, err := sc.until(ctx, peek.After, first, first.ended); err != nil || !came {
+					failures[i], errs[i] = []Failure{tooEarly("what "+number+" comes after", peek.After)}, err
 					return
 				}
 			}
@@ -171,24 +171,25 @@ func (sc *scene) observe(ctx context.Context, m *made) (*observation, error) {
 	client.Env = cloneEnv(client.Env, m.Env)
 	done := make(chan struct{})
 	var aside sync.WaitGroup
-	var troubles []error
 	var mu sync.Mutex
-	trouble := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if err != nil {
-			troubles = append(troubles, err)
-		}
+	var troubles []error
+	var meanwhile []Failure
+	also := func(do func() ([]Failure, error)) {
+		aside.Go(func() {
+			failures, err := do()
+			mu.Lock()
+			defer mu.Unlock()
+			meanwhile, troubles = append(meanwhile, failures...), append(troubles, err)
+		})
 	}
 	if m.Cancel != nil {
-		aside.Go(func() { trouble(sc.untilOr(cancelled, m.Cancel, m, done)); cancel() })
+		also(func() ([]Failure, error) { defer cancel(); return sc.cancel(cancelled, m, done) })
 	}
 	if len(m.Signals) > 0 {
-		aside.Go(func() { trouble(sc.sendSignals(cancelled, m, done)) })
+		also(func() ([]Failure, error) { return sc.sendSignals(cancelled, m, done) })
 	}
-	var watched []Failure
 	if m.Watch != nil {
-		aside.Go(func() { watched = sc.watch(m.Watch, done) })
+		also(func() ([]Failure, error) { return sc.watch(m.Watch, done), nil })
 	}
 	start := time.Now()
 	seen, err := sc.call(cancelled, &client, m)
@@ -198,7 +199,7 @@ func (sc *scene) observe(ctx context.Context, m *made) (*observation, error) {
 	close(done)
 	aside.Wait()
 	if err == nil {
-		seen.stdout, seen.stderr, seen.watched = m.stdout.result(), m.stderr.result(), watched
+		seen.stdout, seen.stderr, seen.meanwhile = m.stdout.result(), m.stderr.result(), meanwhile
 		err = errors.Join(troubles...)
 	}
 	return seen, err

@@ -2,9 +2,12 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gantry-ci/gantry/hook"
 )
 
 // Level says how much a case counts.
@@ -40,7 +43,13 @@ type Case struct {
 	// Runner changes the runner of a case that has no Job.
 	Runner RunnerSetup `yaml:"runner"`
 	Calls  []yaml.Node `yaml:"calls"`
+
+	commands []hook.Command
 }
+
+// Commanded says whether a case calls a command of the hook, or one is called for the job that it shares. A request that
+// a case words itself counts as each of them.
+func (c *Case) Commanded(command hook.Command) bool { return slices.Contains(c.commands, command) }
 
 // RestsOn is where a promise comes from.
 type RestsOn struct {
@@ -87,8 +96,8 @@ type Call struct {
 	// Line is run_script_step with a command line, which is split at every blank, as the runner does it.
 	Line string `yaml:"line"`
 	// Container is run_container_step.
-	Container *Container `yaml:"container"`
-	Cleanup   bool       `yaml:"cleanup"`
+	Container *ContainerStep `yaml:"container"`
+	Cleanup   bool           `yaml:"cleanup"`
 	// Stdin is the whole standard input of the hook.
 	Stdin *string `yaml:"stdin"`
 	// Host is something that the world does to the hook: see Host.
@@ -115,6 +124,9 @@ type Call struct {
 	Signals []Signal `yaml:"signals"`
 	// Watch is what must be so all the time that the call lasts.
 	Watch *Watch `yaml:"watch"`
+	// Since is where standard output begins to count: what comes before it, and itself, does not. Hooks may print
+	// something of their own before a step begins.
+	Since string `yaml:"since"`
 
 	Expect yaml.Node `yaml:"expect"`
 }
@@ -132,8 +144,8 @@ type Service struct {
 	With  yaml.Node `yaml:"with"`
 }
 
-// Container is a container action.
-type Container struct {
+// ContainerStep is a container action.
+type ContainerStep struct {
 	Image string `yaml:"image"`
 	// Dockerfile is a path as in File, in place of an image.
 	Dockerfile string `yaml:"dockerfile"`
@@ -145,9 +157,6 @@ type Container struct {
 
 // Host is done by the suite itself, between calls.
 type Host struct {
-	// Engine are arguments of the engine's command line. If it fails, the suite cannot go on, unless the call expects
-	// something.
-	Engine []string `yaml:"engine"`
 	// Files are made after what the call expects has been seen.
 	Files []File `yaml:"files"`
 	// Fail lets the suite's registry fail so many requests for a repository.
@@ -156,10 +165,25 @@ type Host struct {
 	Move map[string]string `yaml:"move"`
 	// Hold lets the suite's registry keep requests for a repository waiting.
 	Hold map[string]time.Duration `yaml:"hold"`
-	// Kill kills the containers of this job that run.
-	Kill bool `yaml:"kill"`
-	// Note remembers facts of the engine for later: see Vars.
+	// Note remembers what the job has on the engine: note: x makes the variables x.container.0, x.network.0,
+	// x.volume.0 and so on.
 	Note string `yaml:"note"`
+	// Listen takes a TCP port of this machine until the case ends.
+	Listen string `yaml:"listen"`
+	// Foreign starts a container of that name which sleeps and belongs to no runner. It is removed when the case ends.
+	Foreign string `yaml:"foreign"`
+	// Kill ends containers at once, by their ids; all stands for those of this job.
+	Kill []string `yaml:"kill"`
+	// Remove removes containers, by their ids.
+	Remove []string `yaml:"remove"`
+	// Enter runs a program in a container. Its status is that of the call.
+	Enter *Enter `yaml:"enter"`
+}
+
+// Enter is a program in a container.
+type Enter struct {
+	Container string   `yaml:"container"`
+	Program   []string `yaml:"program"`
 }
 
 // When is a condition. All that is given must hold.
@@ -190,8 +214,8 @@ type Signal struct {
 type Watch struct {
 	// Arguments is what no process of this machine may have in its arguments.
 	Arguments string `yaml:"arguments_lack"`
-	// Files is what no file below _work may contain.
-	Files string `yaml:"files_lack"`
+	// Files are what no file below _work may contain.
+	Files []string `yaml:"files_lack"`
 }
 
 // unmarshalCall reads a call; unknown keys are errors.

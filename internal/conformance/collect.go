@@ -16,17 +16,39 @@ const keep = 1 << 20
 // collector takes an output: it counts and sums up everything and keeps the ends.
 type collector struct {
 	mu         sync.Mutex
+	since      []byte // begins anew after this; nil once it has come
+	last       []byte // of what has come so far, in which since may begin
 	head, tail []byte
 	size       int64
 	sum        hash.Hash
 }
 
-func newCollector() *collector { return &collector{sum: sha256.New()} }
+// newCollector makes one that counts from a text on; "" is the beginning.
+func newCollector(since string) *collector {
+	return &collector{sum: sha256.New(), since: []byte(since)}
+}
 
 // Write never fails.
 func (c *collector) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.since) > 0 {
+		c.last = append(c.last, p...)
+		if i := bytes.Index(c.last, c.since); i >= 0 {
+			rest := c.last[i+len(c.since):]
+			c.since, c.last, c.head, c.tail, c.size = nil, nil, nil, nil, 0
+			c.sum.Reset()
+			c.add(rest)
+			return len(p), nil
+		}
+		c.last = slices.Clone(c.last[max(0, len(c.last)-len(c.since)+1):])
+	}
+	c.add(p)
+	return len(p), nil
+}
+
+// add takes what counts. c.mu is held.
+func (c *collector) add(p []byte) {
 	c.size += int64(len(p))
 	c.sum.Write(p)
 	rest := p
@@ -39,7 +61,6 @@ func (c *collector) Write(p []byte) (int, error) {
 	if len(c.tail) > keep {
 		c.tail = slices.Clone(c.tail[len(c.tail)-keep/2:])
 	}
-	return len(p), nil
 }
 
 // has says whether a text has been printed already.

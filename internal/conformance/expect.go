@@ -55,6 +55,8 @@ type FileState struct {
 	Absent bool  `yaml:"absent"`
 	// Removable: the runner's user can remove it, with all that is in it. It is removed.
 	Removable bool `yaml:"removable"`
+	// Only are patterns of the names that a folder may have in it.
+	Only []string `yaml:"only"`
 }
 
 // Reach is a connection to a port.

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,16 +10,13 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// patience is how long the engine's lists and the machine's processes may take to become what is expected: hooks may
-// end things in the background.
-const patience = 10 * time.Second
 
 // judge compares what was seen with what a call expects.
 func (sc *scene) judge(ctx context.Context, call *Call, seen *observation) ([]Failure, error) {
@@ -34,7 +32,7 @@ func (sc *scene) judge(ctx context.Context, call *Call, seen *observation) ([]Fa
 		}
 	}
 	failures := sc.judgeEnd(want, call, seen)
-	failures = append(failures, seen.watched...)
+	failures = append(failures, seen.meanwhile...)
 	failures = append(failures, want.Stdout.failures("stdout", seen.stdout)...)
 	failures = append(failures, want.Stderr.failures("stderr", seen.stderr)...)
 	if want.Output != nil {
@@ -108,19 +106,7 @@ func judgeResponse(want *Expect, text []byte) []Failure {
 func (sc *scene) judgeFiles(want *Expect) []Failure {
 	var found []Failure
 	for _, name := range slices.Sorted(maps.Keys(want.Files)) {
-		state, path := want.Files[name], sc.path(name)
-		text, err := os.ReadFile(path)
-		there := !errors.Is(err, fs.ErrNotExist)
-		switch {
-		case state.Absent && there:
-			found = append(found, Failure{What: name, Expected: "is not there", Observed: "it is"})
-		case state.Removable && os.RemoveAll(path) != nil:
-			found = append(found, Failure{What: name, Expected: "the runner's user can remove it", Observed: fmt.Sprint(os.RemoveAll(path))})
-		case state.Text != nil && err != nil:
-			found = append(found, Failure{What: name, Expected: "can be read", Observed: err.Error()})
-		case state.Text != nil:
-			found = append(found, state.Text.failures(name, plain(string(text)))...)
-		}
+		found = append(found, want.Files[name].failures(name, sc.path(name))...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.FilesLack)) {
 		if with := filesWith(sc.path(name), want.FilesLack[name]); len(with) > 0 {
@@ -130,9 +116,50 @@ func (sc *scene) judgeFiles(want *Expect) []Failure {
 	return found
 }
 
+// failures of a file or folder.
+func (state *FileState) failures(name, path string) []Failure {
+	var found []Failure
+	report := func(expected, observed string) {
+		found = append(found, Failure{What: name, Expected: expected, Observed: observed})
+	}
+	text, err := os.ReadFile(path)
+	switch {
+	case state.Absent && !errors.Is(err, fs.ErrNotExist):
+		report("is not there", "it is")
+	case state.Text != nil && err != nil:
+		report("can be read", err.Error())
+	case state.Text != nil:
+		found = append(found, state.Text.failures(name, plain(string(text)))...)
+	}
+	if others, err := besides(path, state.Only); err != nil || len(others) > 0 {
+		report("is a folder with nothing in it but "+strings.Join(state.Only, ", "), fmt.Sprintf("%q %v", others, err))
+	}
+	if state.Removable {
+		if err := os.RemoveAll(path); err != nil {
+			report("the runner's user can remove it", err.Error())
+		}
+	}
+	return found
+}
+
+// besides are the entries of a folder that match none of the patterns. Without patterns everything may be there.
+func besides(folder string, patterns []string) ([]string, error) {
+	if len(patterns) == 0 {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(folder)
+	var others []string
+	for _, e := range entries {
+		if !slices.ContainsFunc(patterns, func(p string) bool { ok, _ := filepath.Match(p, e.Name()); return ok }) {
+			others = append(others, e.Name())
+		}
+	}
+	return others, err
+}
+
 // judgeEngine is about what is there outside, which may take a moment to be so.
 func (sc *scene) judgeEngine(ctx context.Context, want *Expect) ([]Failure, error) {
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(cmp.Or(sc.suite.Patience, 10*time.Second)); ; {
 		failures, err := sc.outside(ctx, want)
 		if err != nil || len(failures) == 0 || time.Now().After(end) {
 			return failures, err
@@ -172,7 +199,9 @@ func (sc *scene) outside(ctx context.Context, want *Expect) ([]Failure, error) {
 			}
 		}
 		counts("containers", want.Containers, have.Containers)
-		counts("networks", want.Networks, have.Networks)
+		if sc.suite.Engine.Meets("networks") {
+			counts("networks", want.Networks, have.Networks)
+		}
 		counts("volumes", want.Volumes, have.Volumes)
 		if err := sc.inspectLacks(ctx, want.InspectLacks, have.Containers, report); err != nil {
 			return found, err
@@ -192,11 +221,11 @@ func (sc *scene) inspectLacks(ctx context.Context, text string, containers []str
 		return nil
 	}
 	for _, id := range containers {
-		says, err := sc.suite.Engine.inspect(ctx, id)
+		says, err := sc.suite.Engine.Inspect(ctx, id)
 		if err != nil {
 			return err
 		}
-		report(strings.Contains(textOf(says), text), "inspect of a container", "nowhere has "+text, "it has")
+		report(strings.Contains(says.All, text), "inspect of a container", "nowhere has "+text, "it has")
 	}
 	return nil
 }
@@ -205,7 +234,7 @@ func (sc *scene) existence(ctx context.Context, want *Expect, report reporter) e
 	check := func(objects []string, wanted bool, expected, observed string) error {
 		for _, object := range objects {
 			kind, name, _ := strings.Cut(object, " ")
-			there, err := sc.suite.Engine.exists(ctx, kind, name)
+			there, err := sc.suite.Engine.Exists(ctx, kind, name)
 			if err != nil {
 				return err
 			}
@@ -227,10 +256,14 @@ func (sc *scene) inspections(ctx context.Context, want *Expect) ([]Failure, erro
 			found = append(found, Failure{What: which, Expected: "its id is in the response", Observed: "it is not"})
 			continue
 		}
-		says, err := sc.suite.Engine.inspect(ctx, id)
+		facts, err := sc.suite.Engine.Inspect(ctx, id)
 		if err != nil {
 			found = append(found, Failure{What: which, Expected: "the engine knows the id of the response", Observed: err.Error()})
 			continue
+		}
+		says, err := plainJSON(facts)
+		if err != nil {
+			return nil, err
 		}
 		for _, path := range slices.Sorted(maps.Keys(want.Inspect[which])) {
 			value, there := at(says, path)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -14,6 +15,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gantry-ci/gantry/hook"
 )
 
 //go:embed cases
@@ -31,6 +34,30 @@ type SharedJob struct {
 	Needs  []string    `yaml:"needs"`
 	Runner RunnerSetup `yaml:"runner"`
 	Call   yaml.Node   `yaml:"call"`
+}
+
+// Needs are the names of the needs of a case and of the job that it shares, in their order.
+func (all *Collection) Needs(c *Case) []string {
+	needs := slices.Concat(c.Needs, all.Jobs[c.Job].Needs)
+	slices.Sort(needs)
+	return slices.Compact(needs)
+}
+
+// commandsOf are the commands of a call.
+func commandsOf(call *Call) []hook.Command {
+	switch {
+	case call.Host != nil, call.Together != nil:
+		return nil
+	case call.Stdin != nil:
+		return []hook.Command{hook.PrepareJob, hook.RunScriptStep, hook.RunContainerStep, hook.CleanupJob}
+	case call.Prepare != nil:
+		return []hook.Command{hook.PrepareJob}
+	case call.Container != nil:
+		return []hook.Command{hook.RunContainerStep}
+	case call.Cleanup:
+		return []hook.Command{hook.CleanupJob}
+	}
+	return []hook.Command{hook.RunScriptStep}
 }
 
 // Cases are the cases of this program.
@@ -53,6 +80,12 @@ func Load(folder fs.FS) (*Collection, error) {
 	for _, name := range names {
 		if err := all.read(folder, name); err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all.Jobs)) {
+		job := all.Jobs[name]
+		for _, err := range checkNeeds(job.Needs, &job.Call) {
+			problems = append(problems, fmt.Errorf("jobs.yaml: %s: %w", name, err))
 		}
 	}
 	for i := range all.Cases {
@@ -135,9 +168,11 @@ func (all *Collection) check(c *Case) []error {
 	report(!slices.Contains([]Level{Must, Should, May}, c.Level), "the level is %q, not must, should or may", c.Level)
 	report(!slices.Contains(areas(), c.Area), "there is no area %q", c.Area)
 	report(c.RestsOn.Source == "" || c.RestsOn.Says == "", "rests_on has no source, or does not say what stands there")
-	for _, need := range c.Needs {
-		report(!slices.Contains(needNames(), need), "there is no need %q; there are %q", need, needNames())
+	nodes := []*yaml.Node{&c.Prepared}
+	for i := range c.Calls {
+		nodes = append(nodes, &c.Calls[i])
 	}
+	problems = append(problems, checkNeeds(all.Needs(c), nodes...)...)
 	if _, shared := all.Jobs[c.Job]; c.Job != "" {
 		report(!shared, "jobs.yaml has no job %q", c.Job)
 		report(c.Runner.Env != nil || c.Runner.Path != nil || c.Runner.Files != nil, "a shared job's runner cannot be changed")
@@ -148,22 +183,26 @@ func (all *Collection) check(c *Case) []error {
 	if err := checkExpect(&c.Prepared); err != nil {
 		problems = append(problems, fmt.Errorf("prepared: %w", err))
 	}
+	if c.Job != "" {
+		c.commands = append(c.commands, hook.PrepareJob)
+	}
 	for i := range c.Calls {
-		if err := checkCall(&c.Calls[i]); err != nil {
+		if err := c.checkCall(&c.Calls[i]); err != nil {
 			problems = append(problems, err)
 		}
 	}
 	return problems
 }
 
-// checkCall decodes a call as far as that can be done before it is made.
-func checkCall(node *yaml.Node) error {
+// checkCall decodes a call as far as that can be done before it is made, and notes which commands it is of.
+func (c *Case) checkCall(node *yaml.Node) error {
 	call, err := unmarshalCall(node)
 	if err != nil {
 		return err
 	}
+	c.commands = append(c.commands, commandsOf(call)...)
 	for i := range call.Together {
-		if err := checkCall(&call.Together[i]); err != nil {
+		if err := c.checkCall(&call.Together[i]); err != nil {
 			return err
 		}
 	}

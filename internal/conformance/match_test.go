@@ -97,7 +97,7 @@ func TestVariables(t *testing.T) {
 
 // Of an output that is too long to keep, size and sum are those of the whole.
 func TestCollectorKeepsTheEndsOfALongOutput(t *testing.T) {
-	c := newCollector()
+	c := newCollector("")
 	line := strings.Repeat("x", 1023) + "\n"
 	c.Write([]byte("first\n"))
 	for range 8 << 10 {
@@ -122,5 +122,24 @@ func TestMergeOfRequests(t *testing.T) {
 	got, _ := json.Marshal(request)
 	if want := `{"a":null,"list":[],"new":{"x":1},"o":{"l":"w","m":"n"}}`; string(got) != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// What a hook prints before the text from which on its output counts does not count, wherever the text is torn.
+func TestCollectorCountsFromATextOn(t *testing.T) {
+	for cut := range 14 {
+		c := newCollector("begin\n")
+		text := "begi\nbegin\nxyz"
+		c.Write([]byte(text[:cut]))
+		c.Write([]byte(text[cut:]))
+		c.Write([]byte("begin\n"))
+		if got := c.result(); got.Text != "xyzbegin\n" || got.Size != 9 || got.SHA256 != plain("xyzbegin\n").SHA256 {
+			t.Errorf("torn at %d: %+v", cut, got)
+		}
+	}
+	c := newCollector("begin\n")
+	c.Write([]byte("never"))
+	if got := c.result(); got.Text != "never" {
+		t.Errorf("without the text everything is shown: %+v", got)
 	}
 }

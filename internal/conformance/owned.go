@@ -13,7 +13,8 @@ import (
 // every request, if it mounts something of the runner's folder, if it is in one of the runner's networks, or if it has
 // a label that no container but the runner's ever had.
 type owned struct {
-	engine *Engine
+	engine Observer
+	labels *labels
 	token  string
 	root   string
 
@@ -23,22 +24,17 @@ type owned struct {
 	volumes    map[string]bool
 }
 
-// inventory is what a runner has on an engine now.
-type inventory struct {
-	Containers, Networks, Volumes []string
-}
-
 // now looks at the engine.
-func (o *owned) now(ctx context.Context) (inventory, error) {
-	containers, err := o.engine.containers(ctx)
+func (o *owned) now(ctx context.Context) (Inventory, error) {
+	containers, err := o.engine.Containers(ctx)
 	if err != nil {
-		return inventory{}, err
+		return Inventory{}, err
 	}
-	networks, err := o.engine.networks(ctx)
+	networks, err := o.engine.Networks(ctx)
 	if err != nil {
-		return inventory{}, err
+		return Inventory{}, err
 	}
-	var have inventory
+	var have Inventory
 	o.mu.Lock()
 	have.Containers = o.claim(containers)
 	for _, n := range networks {
@@ -50,7 +46,7 @@ func (o *owned) now(ctx context.Context) (inventory, error) {
 	volumes := slices.Sorted(maps.Keys(o.volumes))
 	o.mu.Unlock()
 	for _, v := range volumes {
-		there, err := o.engine.exists(ctx, "volume", v)
+		there, err := o.engine.Exists(ctx, "volume", v)
 		if err != nil {
 			return have, err
 		}
@@ -62,8 +58,8 @@ func (o *owned) now(ctx context.Context) (inventory, error) {
 }
 
 // claim finds the runner's containers, and learns from them. o.mu is held.
-func (o *owned) claim(all []*container) []string {
-	var own, foreign []*container
+func (o *owned) claim(all []*Container) []string {
+	var own, foreign []*Container
 	for _, c := range all {
 		if o.mine(c) {
 			own = append(own, c)
@@ -74,24 +70,22 @@ func (o *owned) claim(all []*container) []string {
 	var ids []string
 	for _, c := range own {
 		ids = append(ids, c.ID)
-		o.engine.noteLabels(c.Labels, o.token)
+		o.labels.note(c.Labels, o.token)
 		o.containers[c.ID] = true
 		for _, n := range c.Networks {
-			if !standardNetwork(n) {
-				o.networks[n] = true
-			}
+			o.networks[n] = true
 		}
 		for _, v := range c.Volumes {
 			o.volumes[v] = true
 		}
 	}
 	for _, c := range foreign {
-		o.engine.noteLabels(c.Labels, "somebody else")
+		o.labels.note(c.Labels, "somebody else")
 	}
 	return ids
 }
 
-func (o *owned) mine(c *container) bool {
+func (o *owned) mine(c *Container) bool {
 	if o.ofOther(c) {
 		return false
 	}
@@ -103,7 +97,7 @@ func (o *owned) mine(c *container) bool {
 }
 
 // ofOther says whether a container is plainly that of another runner of the suite.
-func (o *owned) ofOther(c *container) bool {
+func (o *owned) ofOther(c *Container) bool {
 	return slices.ContainsFunc(c.Env, func(kv string) bool {
 		token, ok := strings.CutPrefix(kv, tokenVariable+"=")
 		return ok && token != o.token
@@ -111,10 +105,5 @@ func (o *owned) ofOther(c *container) bool {
 }
 
 func (o *owned) labelled(labels map[string]string) bool {
-	return o.engine.onlyOf(labels, o.token)
-}
-
-// standardNetwork says whether a network is the engine's own.
-func standardNetwork(name string) bool {
-	return slices.Contains([]string{"bridge", "host", "none", "podman", "slirp4netns", "pasta"}, name)
+	return o.labels.only(labels, o.token)
 }

@@ -3,9 +3,15 @@ package conformance
 import (
 	"encoding/json"
 	"encoding/xml"
+	"html"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/testbed"
 )
 
 func testReport(outcomes ...Outcome) *Report {
@@ -116,6 +122,49 @@ func TestHTMLReport(t *testing.T) {
 	for _, part := range []string{"does not conform", "A &lt;title&gt; &amp; more", "alert(1)", `class="fail"`} {
 		if !strings.Contains(page, part) {
 			t.Errorf("no %q in\n%s", part, page)
+		}
+	}
+}
+
+// The page works in a real browser: what a hook printed runs no script and breaks no layout, failures are open, and the
+// colours are those of light and dark.
+func TestHTMLReportInABrowser(t *testing.T) {
+	browser := testbed.Browser(t)
+	r := testReport(Pass, Fail, NotSupported, Skipped, Error)
+	r.Results[1].Failures[0].Observed = "</samp></details><img src=x onerror=\"document.title='broken'\">" + strings.Repeat("long", 2000)
+	// Appended is a look at the page as it is laid out, for the test only.
+	measure := `<script>
+		const all = [...document.querySelectorAll('details')];
+		document.documentElement.dataset.measured = JSON.stringify({
+			cases: all.length, open: all.filter(d => d.open).map(d => d.className).join(), images: document.images.length,
+			title: document.title, rows: document.querySelectorAll('table tr').length,
+			wide: document.documentElement.scrollWidth > window.innerWidth, ink: getComputedStyle(document.body).color,
+		});
+	</script>`
+	path := filepath.Join(t.TempDir(), "report.html")
+	page := strings.Replace(written(t, "html", r), "</body>", measure+"</body>", 1)
+	if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for ink, flag := range map[string]string{
+		"rgb(0, 0, 0)":       "--blink-settings=preferredColorScheme=1",
+		"rgb(255, 255, 255)": "--blink-settings=preferredColorScheme=0",
+	} {
+		dom, complaints := testbed.Page(t, browser, path, flag, "--dump-dom")
+		if complaints != "" {
+			t.Errorf("the browser complains:\n%s", complaints)
+		}
+		measured := regexp.MustCompile(`data-measured="([^"]*)"`).FindStringSubmatch(dom)
+		if measured == nil {
+			t.Fatalf("scripts did not run to their end:\n%.2000s", dom)
+		}
+		got := html.UnescapeString(html.UnescapeString(measured[1]))
+		for _, want := range []string{
+			`"cases":5`, `"open":"fail,error"`, `"images":0`, `"title":"Conformance of /opt/<hook>.sh"`, `"rows":4`, `"wide":false`, `"ink":"` + ink + `"`,
+		} {
+			if !strings.Contains(got, want) {
+				t.Errorf("want %s in %s", want, got)
+			}
 		}
 	}
 }

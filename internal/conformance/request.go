@@ -101,9 +101,18 @@ func asJSON(node *yaml.Node) (any, error) {
 	if err := node.Decode(&value); err != nil {
 		return nil, fmt.Errorf("line %d: %w", node.Line, err)
 	}
-	text, err := json.Marshal(value)
+	plain, err := plainJSON(value)
 	if err != nil {
 		return nil, fmt.Errorf("line %d: %w", node.Line, err)
+	}
+	return plain, nil
+}
+
+// plainJSON gives a value as encoding/json would have it.
+func plainJSON(value any) (any, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
 	}
 	var plain any
 	return plain, json.Unmarshal(text, &plain)
@@ -175,7 +184,7 @@ func (s *scene) mark(container object) {
 	env[tokenVariable] = s.token
 }
 
-func (s *scene) stepArgs(c *Container) (object, error) {
+func (s *scene) stepArgs(c *ContainerStep) (object, error) {
 	step := s.runner.ContainerStep("", c.Args...)
 	switch {
 	case c.Dockerfile != "":

@@ -34,6 +34,10 @@ type scene struct {
 	response any // of the last prepare_job that was accepted
 	prepared bool
 	others   map[string]*scene
+	// What the world did, and has to be undone.
+	listeners []net.Listener
+	foreign   []string
+	sleeps    []string // what programs of the scene's cases have in their arguments
 }
 
 // other is another runner on the same machine, made when it is first asked for.
@@ -72,7 +76,7 @@ func (s *Suite) newScene(setup RunnerSetup) (*scene, error) {
 	sc := &scene{
 		suite: s, runner: runner, token: token, vars: map[string]string{},
 		owned: &owned{
-			engine: s.Engine, token: token, root: root,
+			engine: s.Engine, labels: s.labels, token: token, root: root,
 			containers: map[string]bool{}, networks: map[string]bool{}, volumes: map[string]bool{},
 		},
 	}
@@ -118,7 +122,11 @@ func (sc *scene) setUp(setup RunnerSetup) error {
 func (sc *scene) freshVars() {
 	n := make([]byte, 4)
 	rand.Read(n) // it never fails
-	sc.set("sleep", strconv.Itoa(100_000_000+int(n[0])<<16+int(n[1])<<8+int(n[2])))
+	sleep := strconv.Itoa(100_000_000 + int(n[0])<<16 + int(n[1])<<8 + int(n[2]))
+	sc.set("sleep", sleep)
+	sc.mu.Lock()
+	sc.sleeps = append(sc.sleeps, "sleep "+sleep)
+	sc.mu.Unlock()
 	sc.set("secret", "s3cr3t-"+randomHex(12))
 	sc.set("case", "case"+randomHex(4))
 	sc.set("uid", strconv.Itoa(sc.suite.UID))
@@ -184,8 +192,6 @@ func (sc *scene) lookup(name string) (string, bool) {
 		return base64.StdEncoding.EncodeToString([]byte(c.User + ":" + c.Password)), true
 	case "private.password":
 		return sc.suite.credentials().Password, true
-	case "engine":
-		return sc.suite.Engine.Program, true
 	}
 	return "", false
 }
@@ -302,15 +308,21 @@ func (sc *scene) leave(ctx context.Context) error {
 		client := sc.runner.Client
 		_, _ = client.Call(ctx, hook.CleanupJob, nil, sc.currentState()) // whatever it leaves is removed next
 	}
+	for _, sleep := range sc.sleeps {
+		for _, pid := range processesWith(sleep) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // what a broken hook started outside of any container
+		}
+	}
+	for _, l := range sc.listeners {
+		l.Close()
+	}
 	have, err := sc.owned.now(ctx)
 	if err != nil {
 		return err
 	}
-	if err := sc.suite.Engine.remove(ctx, have.Containers, have.Networks, have.Volumes); err != nil {
-		// What was going when it was listed may be gone by now.
-		if have, lookErr := sc.owned.now(ctx); lookErr != nil || len(have.Containers) > 0 {
-			return errors.Join(err, lookErr)
-		}
+	have.Containers = append(have.Containers, sc.foreign...)
+	if err := sc.suite.Engine.Remove(ctx, have); err != nil {
+		return err
 	}
 	return sc.suite.removeFolder(ctx, sc.runner.Root)
 }

@@ -1,16 +1,11 @@
 package conformance
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/conformance/images"
@@ -33,13 +28,13 @@ func (s *Suite) credentials() Credentials {
 // Open starts registries, makes images, and sees whether the engine can pull them. An error means that nothing can be
 // judged.
 func (s *Suite) Open(ctx context.Context) (err error) {
-	if s.open, err = images.Serve("", ""); err != nil {
+	if s.open, err = images.Serve(s.Engine.Listen(), "", ""); err != nil {
 		return err
 	}
-	if s.private, err = images.Serve("conformance", "p@ss:"+randomHex(12)); err != nil {
+	if s.private, err = images.Serve(s.Engine.Listen(), "conformance", "p@ss:"+randomHex(12)); err != nil {
 		return errors.Join(err, s.open.Close())
 	}
-	s.images = map[string]string{}
+	s.images, s.labels = map[string]string{}, &labels{}
 	if err := s.fill(ctx); err != nil {
 		return errors.Join(err, s.open.Close(), s.private.Close())
 	}
@@ -72,133 +67,39 @@ func (s *Suite) fill(ctx context.Context) error {
 	if s.Registry.Host != "" {
 		s.images["private"] = s.Registry.Host + "/" + s.Registry.Image
 	}
-	if err := s.writeRegistries(); err != nil {
+	added, err := s.Engine.Open(s.Dir, s.registries())
+	if err != nil {
 		return err
 	}
-	if _, err := s.Engine.run(ctx, "pull", "--quiet", s.images["busybox"]); err != nil {
-		return fmt.Errorf("the engine cannot pull from the suite's own registry on 127.0.0.1: %w", err)
+	s.Environ = slices.Concat(s.Environ, added)
+	if err := s.Engine.Pull(ctx, s.images["busybox"]); err != nil {
+		return fmt.Errorf("the engine cannot pull from the suite's own registry on %s: %w", s.Engine.Listen(), err)
 	}
 	return nil
 }
+
+// registries are the addresses of the suite's own.
+func (s *Suite) registries() []string { return []string{s.open.Addr, s.private.Addr} }
 
 func (s *Suite) offer(name string, image *images.Image) error {
 	s.images[name] = s.open.Addr + "/conform/" + name + ":1"
 	return s.open.Add("conform/"+name, "1", image)
 }
 
-// base reads a base image out of the engine, which pulls it if it has to.
+// base reads a base image, or the one that is to be taken instead.
 func (s *Suite) base(ctx context.Context, name string) (*images.Image, error) {
 	image := BaseImages()[name]
 	if other := s.Rewrite[image]; other != "" {
 		image = other
 	}
-	there, err := s.Engine.exists(ctx, "image", image)
-	if err != nil {
-		return nil, err
-	}
-	if !there {
-		if _, err := s.Engine.run(ctx, "pull", "--quiet", image); err != nil {
-			return nil, err
-		}
-	}
-	archive, err := s.Engine.run(ctx, "save", image)
-	if err != nil {
-		return nil, err
-	}
-	return images.Read(bytes.NewReader(archive))
-}
-
-// writeRegistries tells podman that the suite's registries have no TLS; Docker assumes it of 127.0.0.1.
-func (s *Suite) writeRegistries() error {
-	if s.Engine.Name != "podman" {
-		return nil
-	}
-	text, err := os.ReadFile(s.registriesConf())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("reading podman's registries.conf: %w", err)
-	}
-	for _, addr := range []string{s.open.Addr, s.private.Addr} {
-		text = fmt.Appendf(text, "\n[[registry]]\nlocation = %q\ninsecure = true\n", addr)
-	}
-	s.registries = filepath.Join(s.Dir, "registries.conf")
-	if err := os.WriteFile(s.registries, text, 0o644); err != nil {
-		return fmt.Errorf("writing a registries.conf: %w", err)
-	}
-	s.Engine.Environ = append(slices.Clone(s.Engine.Environ), "CONTAINERS_REGISTRIES_CONF="+s.registries)
-	return nil
-}
-
-// registriesConf is where podman would look.
-func (s *Suite) registriesConf() string {
-	home := ""
-	for _, kv := range s.Engine.Environ {
-		if path, ok := strings.CutPrefix(kv, "CONTAINERS_REGISTRIES_CONF="); ok && path != "" {
-			return path
-		}
-		if dir, ok := strings.CutPrefix(kv, "HOME="); ok {
-			home = dir
-		}
-	}
-	own := filepath.Join(home, ".config/containers/registries.conf")
-	if _, err := os.Stat(own); err == nil && s.UID != 0 {
-		return own
-	}
-	return "/etc/containers/registries.conf"
+	return s.Engine.Image(ctx, image)
 }
 
 // Close removes the images that were pulled, and ends the registries.
 func (s *Suite) Close(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer stop()
-	var pulled []string
-	out, err := s.Engine.run(ctx, "images", "--format", "{{.Repository}}:{{.Tag}}")
-	for name := range strings.Lines(string(out)) {
-		if name = strings.TrimSpace(name); strings.HasPrefix(name, s.open.Addr+"/") || strings.HasPrefix(name, s.private.Addr+"/") {
-			pulled = append(pulled, name)
-		}
-	}
-	if len(pulled) > 0 && err == nil {
-		_, err = s.Engine.run(ctx, append([]string{"rmi", "--force"}, pulled...)...)
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = nil // images of Dockerfile builds may stand on them
-		}
-	}
-	return errors.Join(err, s.open.Close(), s.private.Close())
-}
-
-// Find finds the engine's program and what kind of engine it is.
-func Find(ctx context.Context, name string, environ []string, uid int) (*Engine, error) {
-	program := ""
-	for _, kv := range environ {
-		if path, ok := strings.CutPrefix(kv, "PATH="); ok {
-			program = which(name, path)
-		}
-	}
-	if program == "" {
-		return nil, fmt.Errorf("there is no %s on PATH", name)
-	}
-	e := &Engine{Name: name, Program: program, Environ: environ}
-	format := "{{json .SecurityOptions}}"
-	if name == "podman" {
-		format = "{{.Host.Security.Rootless}}"
-	}
-	out, err := e.run(ctx, "info", "--format", format)
-	if err != nil {
-		return nil, fmt.Errorf("asking the engine: %w", err)
-	}
-	e.Rootless = strings.Contains(string(out), "true") && name == "podman" || strings.Contains(string(out), "rootless")
-	return e, nil
-}
-
-func which(name, searchPath string) string {
-	for _, dir := range filepath.SplitList(searchPath) {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
-			return path
-		}
-	}
-	return ""
+	return errors.Join(s.Engine.Close(ctx, s.registries()), s.open.Close(), s.private.Close())
 }
 
 // derived makes the images of the cases. Each has busybox, but for noshell.

@@ -51,7 +51,7 @@ type Suite struct {
 	Hook, Node string
 	// Environ is the environment of the hook, to which that of a runner is added.
 	Environ []string
-	Engine  *Engine
+	Engine  Engine
 	// Dir is a folder for the runners. Its path should be short: hooks may have sockets below it.
 	Dir string
 	// UID is the user that the suite runs as.
@@ -60,15 +60,18 @@ type Suite struct {
 	Rewrite map[string]string
 	// Registry is one with a password that the user gave; without Host the suite takes its own.
 	Registry Credentials
-	// Workers is how many jobs may run at the same time; 0 means 2.
+	// Workers is how many jobs may run at the same time; 0 means 1.
 	Workers int
+	// Patience is how long the engine's lists and the machine's processes may take to become what is expected: hooks may
+	// end things in the background. 0 means 10 s.
+	Patience time.Duration
 	// Tell is called with each result, one at a time; nil for nobody.
 	Tell func(Result)
 
 	images        map[string]string
 	made          map[string]*images.Image
 	open, private *images.Registry
-	registries    string // a registries.conf for podman
+	labels        *labels
 	telling       sync.Mutex
 }
 
@@ -85,8 +88,9 @@ func (s *Suite) Run(ctx context.Context, all *Collection, chosen func(*Case) boo
 // used at the same time.
 func (s *Suite) With(hook string) *Suite {
 	return &Suite{
-		Hook: hook, Node: s.Node, Environ: s.Environ, Engine: s.Engine, Dir: s.Dir, UID: s.UID, Registry: s.Registry, Workers: s.Workers,
-		images: s.images, made: s.made, open: s.open, private: s.private, registries: s.registries,
+		Hook: hook, Node: s.Node, Environ: s.Environ, Engine: s.Engine, Dir: s.Dir, UID: s.UID, Registry: s.Registry,
+		Workers: s.Workers, Patience: s.Patience,
+		images: s.images, made: s.made, open: s.open, private: s.private, labels: s.labels,
 	}
 }
 
@@ -97,7 +101,7 @@ func (s *Suite) Judge(ctx context.Context, all *Collection, chosen func(*Case) b
 	s.compareRunners(ctx, len(groups))
 	var queue sync.WaitGroup
 	next := make(chan *group)
-	for range cmp.Or(s.Workers, 2) {
+	for range cmp.Or(s.Workers, 1) {
 		queue.Go(func() {
 			for g := range next {
 				s.runGroup(ctx, all, g, results)
@@ -121,7 +125,7 @@ func (s *Suite) Judge(ctx context.Context, all *Collection, chosen func(*Case) b
 // compareRunners prepares a job on two runners, to learn which labels tell them apart. With one group there is only
 // one runner. A hook that cannot do it is found out by the cases.
 func (s *Suite) compareRunners(ctx context.Context, groups int) {
-	if s.Engine.believesLabels() {
+	if s.labels.believed() {
 		return
 	}
 	if groups > 1 {
@@ -142,7 +146,7 @@ func (s *Suite) compareRunners(ctx context.Context, groups int) {
 			}
 		}
 	}
-	s.Engine.believeLabels()
+	s.labels.believe()
 }
 
 // preparedScene is a runner with the simplest job.
@@ -181,7 +185,7 @@ func (s *Suite) group(all *Collection, chosen func(*Case) bool, results []Result
 		if !chosen(c) {
 			continue
 		}
-		if lacking := s.missing(slices.Concat(c.Needs, all.Jobs[c.Job].Needs)); lacking != "" {
+		if lacking := s.missing(all.Needs(c)); lacking != "" {
 			results[i] = Result{Case: c, Outcome: Skipped, Note: lacking}
 			s.tell(results[i])
 			continue
@@ -257,7 +261,7 @@ func (sc *scene) share(ctx context.Context, job SharedJob) (*observation, error)
 	if err != nil {
 		return nil, err
 	}
-	return sc.observe(ctx, &made{Call: call, stdout: newCollector(), stderr: newCollector(), ended: make(chan struct{})})
+	return sc.observe(ctx, &made{Call: call, stdout: newCollector(""), stderr: newCollector(""), ended: make(chan struct{})})
 }
 
 // runCase runs a case; shared is what was seen of its shared job's prepare_job.
@@ -306,14 +310,10 @@ func (n *notSupported) Error() string { return "the hook does not support it: " 
 
 // hookEnv is the environment of a hook.
 func (s *Suite) hookEnv() []string {
-	env := slices.DeleteFunc(slices.Clone(s.Environ), func(kv string) bool {
+	return slices.DeleteFunc(slices.Clone(s.Environ), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
 		return strings.HasPrefix(name, "GITHUB_") || strings.HasPrefix(name, "RUNNER_") || strings.HasPrefix(name, "ACTIONS_")
 	})
-	if s.registries != "" {
-		env = append(env, "CONTAINERS_REGISTRIES_CONF="+s.registries)
-	}
-	return env
 }
 
 // removeFolder removes a runner's folder. What containers left of other users, a container removes.
@@ -321,8 +321,7 @@ func (s *Suite) removeFolder(ctx context.Context, folder string) error {
 	if os.RemoveAll(folder) == nil {
 		return nil
 	}
-	if _, err := s.Engine.run(ctx, "run", "--rm", "--user", "0:0", "--volume", folder+":/gone", s.images["busybox"],
-		"sh", "-c", "chmod -R 777 /gone; rm -rf /gone/* /gone/.[!.]*"); err != nil {
+	if err := s.Engine.Empty(ctx, folder, s.images["busybox"]); err != nil {
 		return fmt.Errorf("removing %s: %w", folder, err)
 	}
 	if err := os.RemoveAll(folder); err != nil {

@@ -2,10 +2,9 @@ package conformance
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -13,46 +12,63 @@ import (
 // poll is how often conditions are looked at.
 const poll = 20 * time.Millisecond
 
-// errNever says that a condition never came true.
-var errNever = errors.New("it never came true")
-
-// untilOr waits for a condition, or the end of the call. A condition that has not come true by then is no trouble:
-// what was expected of the call tells.
-func (sc *scene) untilOr(ctx context.Context, w *When, m *made, done <-chan struct{}) error {
-	waiting, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		select {
-		case <-done:
-			stop()
-		case <-waiting.Done():
+// String says it in words.
+func (w *When) String() string {
+	var parts []string
+	say := func(given bool, format string, args ...any) {
+		if given {
+			parts = append(parts, fmt.Sprintf(format, args...))
 		}
-	}()
-	err := sc.until(waiting, w, m)
-	if waiting.Err() != nil || errors.Is(err, errNever) {
-		return nil // an engine that was being asked is no trouble then
 	}
-	return err
+	say(w.Started, "the hook has started")
+	say(w.Stdout != "", "it has printed %q", w.Stdout)
+	say(w.Process != "", "a process has %q in its arguments", w.Process)
+	say(w.Requested != "", "the image %s is being pulled", w.Requested)
+	say(w.Containers > 0, "the job has %d containers", w.Containers)
+	say(w.Networks > 0, "the job has %d networks", w.Networks)
+	return strings.Join(parts, ", ")
 }
 
-// until waits for a condition.
-func (sc *scene) until(ctx context.Context, w *When, m *made) error {
+// until waits for a condition, but no longer than until done. It says whether it has come true.
+func (sc *scene) until(ctx context.Context, w *When, m *made, done <-chan struct{}) (bool, error) {
 	for end := time.Now().Add(limit); ; {
+		over := ctx.Err() != nil || isClosed(done) || time.Now().After(end)
 		holds, err := sc.holds(ctx, w, m)
-		if err != nil {
-			return err
+		switch {
+		case ctx.Err() != nil:
+			return false, nil // an engine that was being asked is no trouble then
+		case err != nil:
+			return false, err
+		case holds:
+			pause(ctx, done, w.Passed)
+			return true, nil
+		case over:
+			return false, nil
 		}
-		if holds {
-			break
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("waiting for %+v: %w", *w, errNever)
-		}
-		if err := sleep(ctx, poll); err != nil {
-			return err
-		}
+		pause(ctx, done, poll)
 	}
-	return sleep(ctx, w.Passed)
+}
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+func pause(ctx context.Context, done <-chan struct{}, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-done:
+	case <-time.After(d):
+	}
+}
+
+// tooEarly is the failure of a call that has ended before what the case waits for.
+func tooEarly(what string, w *When) Failure {
+	return Failure{What: what, Expected: "the call goes on until " + w.String(), Observed: "it ended before that, or that never came"}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -80,16 +96,28 @@ func (sc *scene) holds(ctx context.Context, w *When, m *made) (bool, error) {
 }
 
 // sendSignals sends a call's signals to the hook's process.
-func (sc *scene) sendSignals(ctx context.Context, m *made, done <-chan struct{}) error {
+func (sc *scene) sendSignals(ctx context.Context, m *made, done <-chan struct{}) ([]Failure, error) {
 	for _, s := range m.Signals {
-		if err := sc.untilOr(ctx, &s.When, m, done); err != nil {
-			return err
+		switch came, err := sc.until(ctx, &s.When, m, done); {
+		case err != nil:
+			return nil, err
+		case !came:
+			return []Failure{tooEarly("SIG"+s.Send, &s.When)}, nil
 		}
 		if pid := hookProcess("github_" + sc.token); pid != 0 {
 			_ = syscall.Kill(pid, signals()[s.Send]) // it fails only if the process has ended meanwhile
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// cancel waits until a call is to be cancelled.
+func (sc *scene) cancel(ctx context.Context, m *made, done <-chan struct{}) ([]Failure, error) {
+	came, err := sc.until(ctx, m.Cancel, m, done)
+	if err != nil || came {
+		return nil, err
+	}
+	return []Failure{tooEarly("cancellation", m.Cancel)}, nil
 }
 
 // watch looks all the time for what must never be seen.
@@ -98,9 +126,9 @@ func (sc *scene) watch(w *Watch, done <-chan struct{}) []Failure {
 		if w.Arguments != "" && len(processesWith(w.Arguments)) > 0 {
 			return []Failure{{What: "arguments of processes during the call", Expected: "never have " + w.Arguments, Observed: "a process that has it"}}
 		}
-		if w.Files != "" {
-			if found := filesWith(filepath.Join(sc.runner.Work), w.Files); len(found) > 0 {
-				return []Failure{{What: "files below _work during the call", Expected: "never contain " + w.Files, Observed: found[0]}}
+		for _, text := range w.Files {
+			if found := filesWith(filepath.Join(sc.runner.Work), text); len(found) > 0 {
+				return []Failure{{What: "files below _work during the call", Expected: "never contain " + text, Observed: found[0]}}
 			}
 		}
 		select {
@@ -109,65 +137,4 @@ func (sc *scene) watch(w *Watch, done <-chan struct{}) []Failure {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-}
-
-// runHost does something to the hook's surroundings and checks what must be observed.
-func (sc *scene) runHost(ctx context.Context, m *made) ([]Failure, error) {
-	seen := &observation{}
-	err := sc.host(ctx, m.Host)
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit) && !m.Expect.IsZero():
-		seen.status, seen.stderr = exit.ExitCode(), plain(err.Error())
-	case err != nil:
-		return nil, err
-	}
-	failures, err := sc.judge(ctx, m.Call, seen)
-	for i := range failures {
-		failures[i].Call = m.label
-	}
-	return failures, errors.Join(err, sc.makeFiles(m.Host.Files))
-}
-
-// host does something to the hook's surroundings.
-func (sc *scene) host(ctx context.Context, h *Host) error {
-	for repository, times := range h.Fail {
-		sc.suite.open.Fail(repository, times)
-	}
-	for repository, image := range h.Move {
-		if err := sc.suite.open.Add(repository, "1", sc.suite.made[image]); err != nil {
-			return err
-		}
-	}
-	for repository, d := range h.Hold {
-		sc.suite.open.Hold(repository, d)
-	}
-	if h.Note != "" {
-		have, err := sc.owned.now(ctx)
-		if err != nil {
-			return err
-		}
-		for i, id := range have.Containers {
-			sc.set(fmt.Sprintf("%s.container.%d", h.Note, i), id)
-		}
-		for i, name := range have.Networks {
-			sc.set(fmt.Sprintf("%s.network.%d", h.Note, i), name)
-		}
-		for i, name := range have.Volumes {
-			sc.set(fmt.Sprintf("%s.volume.%d", h.Note, i), name)
-		}
-	}
-	if h.Kill {
-		have, err := sc.owned.now(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = sc.suite.Engine.run(ctx, append([]string{"kill"}, have.Containers...)...)
-		return err
-	}
-	if len(h.Engine) > 0 {
-		_, err := sc.suite.Engine.run(ctx, h.Engine...)
-		return err
-	}
-	return nil
 }

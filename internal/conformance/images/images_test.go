@@ -60,7 +60,7 @@ func get(t *testing.T, r *Registry, path, user, password string) (int, []byte) {
 
 func serve(t *testing.T, user, password string) *Registry {
 	t.Helper()
-	r, err := Serve(user, password)
+	r, err := Serve("127.0.0.1", user, password)
 	if err != nil {
 		t.Fatal(err)
 	}

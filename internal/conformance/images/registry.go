@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Registry is a registry of container images in this process, on a port of 127.0.0.1: what `docker pull` and
+// Registry is a registry of container images in this process, on a port of this machine: what `docker pull` and
 // `podman pull` ask of one, and no more. Images are added, nobody can push.
 //
 // A registry with a user asks for the password. All methods may be used at the same time.
@@ -42,9 +42,9 @@ const (
 	layerType    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// Serve starts a registry. With a user, it answers nobody else.
-func Serve(user, password string) (*Registry, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// Serve starts a registry on an address of this machine. With a user, it answers nobody else.
+func Serve(address, user, password string) (*Registry, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		return nil, fmt.Errorf("opening a port for images: %w", err)
 	}

@@ -2,7 +2,7 @@
 // fails promises nothing.
 //
 // A mutant is a good hook with one behaviour broken, by a program around it that alters what goes in, what comes out,
-// or what lies about. table.yaml says what each breaks and which cases must fail; all others must pass.
+// or what lies about. table.yaml says what each breaks and which cases must fail with it; all others must pass.
 package mutants
 
 import (
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,9 +26,11 @@ type Mutant struct {
 	Breaks string `yaml:"breaks"`
 	// Fails are patterns of the ids of the cases that must fail with it.
 	Fails []string `yaml:"fails"`
+	// Also are patterns of cases that fail with it too, or may, and would say nothing new. All others must pass.
+	Also []string `yaml:"also"`
 
-	// Disturbs says that it disturbs cases that share a job with those that must fail: no others are tried beside them.
-	Disturbs bool `yaml:"disturbs"`
+	// Engine is the label of the engine that it is tried on, if only that one shows it; otherwise Docker.
+	Engine string `yaml:"engine"`
 
 	// Alone: it disturbs everybody's containers on the engine.
 	Alone bool `yaml:"alone"`
@@ -200,11 +203,11 @@ func Find(name string) (*Mutant, error) {
 }
 
 // Kills says whether a case must fail with it.
-func (m *Mutant) Kills(id string) bool {
-	for _, pattern := range m.Fails {
-		if ok, err := path.Match(pattern, id); err == nil && ok {
-			return true
-		}
-	}
-	return false
+func (m *Mutant) Kills(id string) bool { return matchesOne(m.Fails, id) }
+
+// Spares says whether a case must pass with it.
+func (m *Mutant) Spares(id string) bool { return !matchesOne(m.Fails, id) && !matchesOne(m.Also, id) }
+
+func matchesOne(patterns []string, id string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { ok, err := path.Match(p, id); return ok && err == nil })
 }

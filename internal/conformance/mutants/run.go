@@ -383,6 +383,10 @@ func (c *call) shell(ctx context.Context, script string) error {
 	cmd.Env = append(slices.Clone(c.Environ), "ENGINE="+c.getenv("MUTANT_ENGINE"), "IMAGE="+c.getenv("MUTANT_IMAGE"),
 		"ROOT="+c.root(), "TOKEN="+filepath.Base(c.root()), "RESPONSE="+c.responseFile(), "STATUS="+strconv.Itoa(c.status),
 		"JOB="+c.facts.Job, "NETWORK="+c.facts.Network, "SERVICE="+c.facts.Service)
+	// A script that hangs does not outlive the mutant.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("the mutant's script: %w: %s", err, out)
 	}
