@@ -57,14 +57,8 @@ func TestRealRestrictedRunnerWithBuildKit(t *testing.T) {
 // secureBuildKit runs a buildkitd on the node's address, and returns what it listens on. dir/client has what a client needs.
 func secureBuildKit(t *testing.T, daemon *testbed.BuildKitDaemon, node *testbed.KubernetesNode, dir string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", node.Address+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := "tcp://" + listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	listens := freeAddress(t, node.Address)
+	address := "tcp://" + listens
 	certify(t, dir, node.Address)
 	config := filepath.Join(dir, "buildkitd.toml")
 	writeFile(t, config, fmt.Sprintf(`root = %q
@@ -91,13 +85,26 @@ func secureBuildKit(t *testing.T, daemon *testbed.BuildKitDaemon, node *testbed.
 	})
 	s := &scene{T: t}
 	s.soon("BuildKit listens", func() bool {
-		c, err := net.Dial("tcp", listener.Addr().String())
+		c, err := net.Dial("tcp", listens)
 		if err == nil {
 			_ = c.Close()
 		}
 		return err == nil
 	})
 	return address
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T, host string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return listener.Addr().String()
 }
 
 // certify makes an authority and what it says of a server and of a client: dir/server and dir/client.

@@ -321,7 +321,7 @@ func TestRealDeletion(t *testing.T) {
 // deletingRegistry runs a registry that deletes, and wants no password.
 func (s *scene) deletingRegistry(program string) string {
 	s.Helper()
-	const address = "127.0.0.1:15099"
+	address := freeAddress(s.T, "127.0.0.1")
 	config := s.write("registry.yml", fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
 		filepath.Join(s.dir, "registry"), address))
 	cmd := exec.Command(program, "serve", config)
