@@ -22,7 +22,6 @@ const (
 	Kubelet    = "kubelet"
 	Scheduler  = "kube-scheduler"
 	Controller = "kube-controller-manager"
-	Containerd = "containerd"
 )
 
 // Part is one running program of the cluster.
