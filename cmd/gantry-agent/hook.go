@@ -98,7 +98,7 @@ type fast struct {
 
 func (f *fast) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, _ json.RawMessage) (hook.Result, error) {
 	f.step = scriptstep.NewStep(f.record, args)
-	r := &scriptstep.Runner{Record: f.record, Out: os.Stdout, Signals: f.signals, AgentStays: true}
+	r := &scriptstep.Runner{Record: f.record, Out: os.Stdout, Signals: f.signals, AgentStays: true, Env: os.Environ(), Say: os.Stderr}
 	exit, err := r.Run(ctx, f.step, false, 0)
 	f.exit = exit
 	return hook.Result{ExitCode: exit.Code}, err

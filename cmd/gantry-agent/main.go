@@ -16,6 +16,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/ownership"
+	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
 // version is set by the linker.
@@ -41,6 +42,8 @@ func run(args []string) int {
 		return report(runStop(args[1:]))
 	case "install":
 		return report(runInstall(args[1:]))
+	case "keep":
+		return report(runKeep(args[1:]))
 	case "supervise":
 		return report(agent.Supervise())
 	case "kill":
@@ -91,6 +94,7 @@ func runServe(args []string) int {
 		FirstClaim: firstClaim,
 		FirstStep:  firstStep,
 		Lease:      config.LeasePath(),
+		Services:   map[string]agent.Service{worksync.Operation: new(worksync.Server).Serve},
 		Furnish:    func() []agent.Undone { return config.Furnish("/etc/hosts") },
 	}).Serve(ctx)
 	switch {

@@ -20,15 +20,21 @@ func Pipe(in io.Reader, out io.Writer, socket string) error {
 		return fmt.Errorf("reaching the agent: %w", err)
 	}
 	defer conn.Close()
+	return Carry(conn, struct {
+		io.Reader
+		io.Writer
+	}{in, out})
+}
+
+// Carry carries bytes both ways until one of the two ends, which does not end the other one.
+func Carry(a, b io.ReadWriter) error {
 	ended := make(chan error, 2)
-	go func() {
-		_, err := io.Copy(conn, in)
+	carry := func(dst io.Writer, src io.Reader) {
+		_, err := io.Copy(dst, src)
 		ended <- err
-	}()
-	go func() {
-		_, err := io.Copy(out, conn)
-		ended <- err
-	}()
+	}
+	go carry(a, b)
+	go carry(b, a)
 	if err := <-ended; err != nil {
 		return fmt.Errorf("carrying bytes to and from the agent: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
 // Record describes one job.
@@ -25,6 +26,8 @@ type Record struct {
 	// Container is nil for a job with services only.
 	Container *Container `json:"container,omitempty"`
 	Services  []Service  `json:"services,omitempty"`
+	// Sync is how the job container's work folder is kept in step with this machine's; nil: they are the same.
+	Sync *worksync.Spec `json:"sync,omitempty"`
 	// Full says that steps need the full program (an override, a trace or a record directory is configured).
 	Full bool `json:"full,omitempty"`
 	// StepTimeout bounds a script step; 0: none. CancelGrace is how long a cancelled step may take to end.

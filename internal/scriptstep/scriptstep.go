@@ -47,6 +47,10 @@ type Runner struct {
 	Dial agent.Dialer
 	// AgentStays says that the agent goes on after the step, as that of a job container does.
 	AgentStays bool
+	// Env is the hook's own environment, and Say where it tells of what the work folder's copy left out; both are needed
+	// for jobs that have one.
+	Env []string
+	Say io.Writer
 }
 
 // NewStep makes the agent's step from the runner's arguments.
@@ -80,8 +84,27 @@ func NewStepID() string {
 
 // Run runs a step to its end, from offset of its output on (0: start it). A *agent.LostError asks the caller to
 // find out what became of the container, and to come again with its offset.
+//
+// The container's copy of the work folder, if it has one, is brought up to date before the step, and this machine's after
+// it, however the step has ended.
 func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
 	c := r.client()
+	copied := NewCopy(r.Record, c, r.Env, r.Say)
+	if err := copied.before(ctx, step.ID, resume, r.Signals); err != nil {
+		return agent.Exit{}, err
+	}
+	exit, err := r.run(ctx, c, step, resume, offset)
+	var lost *agent.LostError
+	if errors.As(err, &lost) {
+		return exit, err // somebody else goes on with it
+	}
+	if after := copied.After(ctx, r.Signals); after != nil && (err == nil || exit.Code == 0) {
+		err = after
+	}
+	return exit, err
+}
+
+func (r *Runner) run(ctx context.Context, c *agent.Client, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
 	signals, timedOut, stop := r.withTimeout()
 	defer stop()
 	failpoint.Hit("script-opening-files")
@@ -210,7 +233,7 @@ func fileCommands() []string {
 // OpenFiles lets the container's user write the file commands of this step and read its script, where that user
 // is not the runner's. Nothing else is opened here; prepare_job opened the folders.
 func OpenFiles(rec *jobrecord.Record, step *agent.Step) error {
-	if !rec.Container.OpenFiles {
+	if !rec.Container.OpenFiles || rec.Sync != nil { // a copy belongs to the container's user
 		return nil
 	}
 	for _, name := range fileCommands() {

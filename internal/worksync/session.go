@@ -35,7 +35,12 @@ type Options struct {
 	Config Config
 	// State is a private folder for what must outlive this process; see Open.
 	State string
+	// Brief says that the session is for one Sync: it is not worth the while to have the kernel tell of changes.
+	Brief bool
 }
+
+// watch says whether the kernel shall tell this side of changes.
+func (o Options) watch() bool { return !o.Config.NoWatch && !o.Brief }
 
 // Session is the host's side of a work folder. Its methods may be called concurrently; one syncs at a time.
 type Session struct {
@@ -81,7 +86,7 @@ func Open(opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := tree.Open(opts.Work, tree.Options{Side: tree.Host, Rules: opts.Config.Rules, Watch: !opts.Config.NoWatch})
+	t, err := tree.Open(opts.Work, tree.Options{Side: tree.Host, Rules: opts.Config.Rules, Watch: opts.watch()})
 	if err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -201,6 +206,10 @@ func (e *finalError) Unwrap() error { return e.error }
 
 // finish notes what both sides have in common now.
 func (s *Session) finish(r *round) error {
+	if !r.report.Watched && s.opts.watch() {
+		r.note("", "is listed as a whole around every step, because the kernel of one side does not tell of all changes: "+
+			"are fs.inotify.max_user_watches and max_user_instances large enough?")
+	}
 	r.report.Notes = s.unsaid(r.notes)
 	s.tree.Forget(r.outUpto)
 	for _, p := range r.again {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,39 +25,54 @@ import (
 type pair struct {
 	host, pod string
 	client    *agent.Client
+	address   agent.Address
 	state     string
 	config    worksync.Config
 }
 
-// newPair starts an agent, and gives it two empty folders.
+// newPair starts an agent that is reached by TLS, and gives it two empty folders.
 func newPair(t testing.TB) *pair {
 	t.Helper()
 	base := t.TempDir()
 	p := &pair{host: filepath.Join(base, "host"), pod: filepath.Join(base, "pod"), state: filepath.Join(base, "state")}
-	shared := filepath.Join(base, "agent", agent.SharedDir)
-	must(t, errors.Join(os.Mkdir(p.host, 0o755), os.Mkdir(p.pod, 0o755), os.MkdirAll(shared, 0o700)))
+	must(t, errors.Join(os.Mkdir(p.host, 0o755), os.Mkdir(p.pod, 0o755)))
+	certs, err := agent.NewCertificates(time.Now())
+	must(t, err)
+	for name, text := range certs.Files() {
+		must(t, os.WriteFile(filepath.Join(base, name), text, 0o600))
+	}
+	l, err := agent.ServeConfig{Listen: "127.0.0.1:0", TLS: base}.Listener()
+	must(t, err)
+	p.address = certs.Client(l.Addr().String())
+	startAgent(t, base, l)
+	dial, err := agent.TLSDialer(p.address)
+	must(t, err)
+	p.client = &agent.Client{Dial: dial, Token: "t", GiveUp: 2 * time.Second, Heartbeat: agent.Heartbeat}
+	claim, done := context.WithTimeout(t.Context(), 15*time.Second)
+	defer done()
+	if _, err := p.client.Claim(claim); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// startAgent runs an agent with the container's side until the test ends.
+func startAgent(t testing.TB, dir string, l net.Listener) {
+	t.Helper()
 	server := &worksync.Server{}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_, err := agent.NewServer(agent.ServerOptions{
-			Socket: filepath.Join(shared, agent.SocketName), Env: os.Environ(),
+			Socket: filepath.Join(dir, agent.SocketName), Listener: l, Env: os.Environ(),
 			Services: map[string]agent.Service{worksync.Operation: server.Serve},
 		}).Serve(ctx)
 		if err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 	}()
-	t.Cleanup(func() { stop(); <-ended })
-	must(t, os.Chmod(filepath.Dir(shared), 0o700))
-	p.client = &agent.Client{Dial: agent.SocketDialer(base, "agent"), Token: "t", GiveUp: 2 * time.Second, Heartbeat: agent.Heartbeat}
-	claim, done := context.WithTimeout(ctx, 15*time.Second)
-	defer done()
-	if _, err := p.client.Claim(claim); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	t.Cleanup(func() { stop(); _ = l.Close(); <-ended })
 }
 
 // session keeps the pair in step until the test ends, or close is called.
