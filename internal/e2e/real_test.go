@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -12,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/jobevent"
@@ -23,7 +27,7 @@ const realDir = "../workflow/testdata/real"
 // envReal names a copy of the workflows that every user can read.
 const envReal = "GANTRY_TEST_REAL"
 
-// Workflows as people write them end as their comments on top expect: all of them on Docker, and those with something of
+// Workflows as people write them end as the .outcome beside them says, each step of theirs: all of them on Docker, and those with something of
 // an engine's in them on Podman, with and without root, too.
 func TestRealWorkflows(t *testing.T) {
 	dir := realCopy(t)
@@ -99,7 +103,12 @@ func playReal(t *testing.T, e *testbed.Engine, dir string, names []string) {
 			for image, origin := range h.images {
 				h.flags = append(h.flags, "--image-rewrite", image+"="+tagStandIn(t, e, image, origin))
 			}
-			playOne(t, e, dir, file, h)
+			got := playOne(t, e, dir, file, h)
+			if *update {
+				write(t, filepath.Join(realDir, name+".outcome"), got, 0o644)
+			} else if diff := cmp.Diff(read(t, filepath.Join(dir, name+".outcome")), got); diff != "" {
+				t.Errorf("it does not end as expected (-want +got):\n%s", diff)
+			}
 		})
 	}
 }
@@ -149,8 +158,6 @@ func tagStandIn(t *testing.T, e *testbed.Engine, image, origin string) string {
 
 // header are the comments on top of a workflow.
 type header struct {
-	result string
-	jobs   map[string]string
 	images map[string]string
 	// options are those of a container that the engine has to accept on this machine.
 	options []string
@@ -158,17 +165,12 @@ type header struct {
 }
 
 func readHeader(text string) header {
-	h := header{jobs: map[string]string{}, images: map[string]string{}}
+	h := header{images: map[string]string{}}
 	flag := map[string]string{"inputs": "--input", "secrets": "--secret", "vars": "--var"}
 	for _, m := range regexp.MustCompile(`(?m)^# (\w+): (.*)$`).FindAllStringSubmatch(text, -1) {
-		for i, field := range strings.Fields(m[2]) {
+		for _, field := range strings.Fields(m[2]) {
 			name, value, _ := strings.Cut(field, "=")
 			switch {
-			case m[1] == "expect" && i == 0:
-				h.result = field
-			case m[1] == "expect":
-				id, result, _ := strings.Cut(value, ":")
-				h.jobs[id] = result
 			case m[1] == "images":
 				h.images[name] = value
 			case m[1] == "options":
@@ -181,35 +183,83 @@ func readHeader(text string) header {
 	return h
 }
 
-// playOne runs a workflow and compares its results with the expected ones. Nothing may be left of it.
-func playOne(t *testing.T, e *testbed.Engine, repository, file string, h header) {
+// playOne runs a workflow and gives its outcome. Nothing may be left of it.
+func playOne(t *testing.T, e *testbed.Engine, repository, file string, h header) string {
 	state := filepath.Join(t.TempDir(), "state")
 	cmd := runCommand(t, e, state, append([]string{file, "--json", "--actions-dir", "standins/actions"}, h.flags...)...)
 	cmd.Dir = repository
 	out, _ := cmd.Output()
-	status := map[string]int{"success": 0, "failure": 1}[h.result]
-	if cmd.ProcessState.ExitCode() != status {
-		t.Errorf("status %d, want %d", cmd.ProcessState.ExitCode(), status)
-	}
-	results := map[string]string{}
+	var o outcome
 	for line := range strings.Lines(string(out)) {
 		var event jobevent.Event
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		if event.Kind == jobevent.RunEnded {
-			results = event.Props
-		}
+		o.event(event)
 	}
-	for id, want := range h.jobs {
-		if results[id] != want {
-			t.Errorf("job %s: %q, want %s", id, results[id], want)
-		}
-	}
-	if t.Failed() {
-		t.Logf("%s\n%s", out, cmd.Stderr)
+	want := map[jobevent.Result]int{jobevent.Success: 0, jobevent.Failure: 1}
+	if status, ok := want[o.result]; !ok || cmd.ProcessState.ExitCode() != status {
+		t.Errorf("status %d for result %q", cmd.ProcessState.ExitCode(), o.result)
 	}
 	nothingOf(t, e, state)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s\n%s", out, cmd.Stderr)
+		}
+	})
+	return o.text()
+}
+
+// outcome is how a run, its jobs and their steps have ended.
+type outcome struct {
+	result jobevent.Result
+	jobs   map[string]*endedJob // by key
+}
+
+type endedJob struct {
+	name   string
+	result jobevent.Result
+	steps  map[int]*endedStep
+}
+
+type endedStep struct {
+	name   string
+	result jobevent.Result
+}
+
+func (o *outcome) event(e jobevent.Event) {
+	if o.jobs == nil {
+		o.jobs = map[string]*endedJob{}
+	}
+	switch e.Kind {
+	case jobevent.RunEnded:
+		o.result = e.Result
+	case jobevent.JobStarted:
+		o.jobs[e.Job] = &endedJob{name: e.Text, steps: map[int]*endedStep{}}
+	case jobevent.JobEnded:
+		o.jobs[e.Job].result = e.Result
+	case jobevent.StepStarted:
+		o.jobs[e.Job].steps[e.Step] = &endedStep{name: e.Text}
+	case jobevent.StepEnded:
+		o.jobs[e.Job].steps[e.Step].result = e.Result
+	}
+}
+
+// ids are of networks and containers.
+var ids = regexp.MustCompile(`[0-9a-f]{6}[0-9a-f]*`)
+
+// text has the jobs by their keys, and the steps in the order in which they began.
+func (o *outcome) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", o.result)
+	for _, key := range slices.Sorted(maps.Keys(o.jobs)) {
+		j := o.jobs[key]
+		fmt.Fprintf(&b, "\n%s: %s (%s)\n", key, j.result, j.name)
+		for _, number := range slices.Sorted(maps.Keys(j.steps)) {
+			fmt.Fprintf(&b, "  %-9s %s\n", j.steps[number].result, j.steps[number].name)
+		}
+	}
+	return ids.ReplaceAllString(b.String(), "ID")
 }
 
 // runCommand is a call of gantry run with that engine.
