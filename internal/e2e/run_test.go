@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/testbed"
 )
 
@@ -116,6 +117,44 @@ func TestRunIsCancelled(t *testing.T) {
 		}
 		nothingOf(t, e, r.state)
 	})
+}
+
+// Ctrl-C while containers are prepared, in a container action, and while they are removed: nothing is left.
+func TestRunIsCancelledAtOtherTimes(t *testing.T) {
+	const head = "\non: push\njobs:\n  a:\n    runs-on: x\n    container: gantry.test/busybox:1\n"
+	for name, c := range map[string]struct{ workflow, until, want string }{
+		"waiting for health": {head + `
+    services:
+      never: {image: "gantry.test/busybox:1", entrypoint: sleep, command: "600",
+        options: --health-cmd false --health-interval 1s --health-retries 1000}
+    steps: [{run: echo "not run"}]`, "", "✗ Initialize containers"},
+		"a container action": {head + `
+    steps: [{uses: "docker://gantry.test/busybox:1", with: {entrypoint: sh, args: '-c "echo it has begun; sleep 600"'}}]`,
+			"\n    it has begun", "✗ Run docker://"},
+		"the end": {head + `
+    steps: [{run: echo "the last step"}]`, "✓ Run echo", "a: cancelled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEngines(t, func(t *testing.T, e *testbed.Engine) {
+				r := startRun(t, e, c.workflow)
+				if c.until != "" {
+					eventually(t, "its time comes", r.out.has(c.until))
+				} else {
+					label := "label=" + handler.LabelState + "=" + handler.StateID(r.state)
+					eventually(t, "both containers run", func() bool {
+						return len(strings.Fields(engineSays(t, e, "ps", "-q", "--filter", label))) == 2
+					})
+				}
+				r.interrupt(t)
+				r.ends(t, 1)
+				contains(t, r.out.String(), c.want, "✓ Stop containers")
+				nothingOf(t, e, r.state)
+				if !empty(t, r.tmp()) {
+					t.Error("the run's folder is left")
+				}
+			})
+		})
+	}
 }
 
 // killedJob has a process on this machine too.
