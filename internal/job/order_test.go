@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,48 @@ func TestAnInvalidResponseIsExplainedAfterTheRunnersWords(t *testing.T) {
 			b.has(want)
 		} else {
 			b.has(wrapper)
+		}
+	}
+}
+
+// What the workflow sets is in the request only. The hook has the runner's environment, with the host's paths, and
+// what steps have put before PATH.
+func TestTheEnvironmentOfTheHook(t *testing.T) {
+	b := newBench(t, `
+		on: push
+		env: {WORKFLOW_SETS: "1"}
+		jobs:
+		  build:
+		    runs-on: self-hosted
+		    container: {image: alpine, env: {CONTAINER_SETS: "1"}}
+		    steps:
+		      - run: "echo /first >>$GITHUB_PATH; echo /second >>$GITHUB_PATH; echo FILE_SETS=1 >>$GITHUB_ENV"
+		      - {run: pwd, env: {STEP_SETS: "1", CI: "no"}}
+	`)
+	b.job.Secrets["GITHUB_TOKEN"] = "ghs_secret"
+	b.opts.Environ = append(b.opts.Environ, "OF_THE_RUNNER=1", "PATH=/own:"+os.Getenv("PATH"))
+	write(t, b.opts.Hook, "{ env; pwd; } >"+b.dir+"/environ\n. "+b.dir+"/fake.sh\n")
+	write(t, b.dir+"/fake.sh", "exec "+os.Args[0]+"\n")
+	b.on(hook.CleanupJob, instruction{Stdout: "the last call\n"})
+	b.run(jobevent.Success)
+	text, err := os.ReadFile(b.dir + "/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	root := filepath.Join(b.opts.Root, "build")
+	for _, want := range []string{
+		"OF_THE_RUNNER=1", "CI=true", "GITHUB_ACTIONS=true", "GITHUB_JOB=build", "GITHUB_WORKSPACE=" + root + "/_work/repo/repo",
+		"RUNNER_TEMP=" + root + "/_work/_temp", "RUNNER_TOOL_CACHE=" + root + "/_work/_tool", root + "/_work/repo/repo",
+		"GITHUB_EVENT_PATH=" + root + "/_work/_temp/_github_workflow/event.json", "PATH=/second:/first:/own:" + os.Getenv("PATH"),
+	} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	for _, bad := range []string{"_SETS=", "ghs_secret", "GITHUB_TOKEN", "ACTIONS_RUNTIME"} {
+		if strings.Contains(string(text), bad) {
+			t.Errorf("%s is in\n%s", bad, text)
 		}
 	}
 }
