@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,9 @@ const (
 // process. It returns what it could not do; doing it again changes nothing.
 func (c ServeConfig) Furnish(hosts string) []Undone {
 	var undone []Undone
+	if c.Dir != "" && path.Dir(c.Dir) != MountPoint {
+		_ = makeLink(Link{Target: MountPoint, Path: c.Dir}) // for those who know the agent by its usual place
+	}
 	for _, l := range c.Links {
 		if err := makeLink(l); err != nil {
 			undone = append(undone, Undone{What: UndoneLink, Name: l.Target, Why: err.Error()})

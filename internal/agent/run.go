@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -258,6 +259,14 @@ func decodeExit(payload []byte) supervisorExit {
 }
 
 // environ is the step's environment: the container's own, the step's over it, and PATH by its rule.
+// withPWD tells a step by which name it has come to its folder, if links lead there: shells go on to call it that.
+func withPWD(env []string, dir string) []string {
+	if real, err := filepath.EvalSymlinks(dir); dir == "" || err != nil || real == filepath.Clean(dir) {
+		return env
+	}
+	return append(env, "PWD="+dir)
+}
+
 func environ(own []string, step *Step) []string {
 	env := map[string]string{}
 	for _, kv := range own {

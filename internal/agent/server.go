@@ -336,7 +336,7 @@ func (s *Server) start(step *Step) *run {
 // launch gives the run a supervisor, in a container that is as it should be. A waiting one may have been killed by a step: then a fresh one.
 func (s *Server) launch(r *run) {
 	s.furnish()
-	req := startRequest{Argv: r.step.Argv, Env: environ(s.opts.Env, r.step), Dir: r.step.Dir}
+	req := startRequest{Argv: r.step.Argv, Env: withPWD(environ(s.opts.Env, r.step), r.step.Dir), Dir: r.step.Dir}
 	for range 2 {
 		proc, err := s.take()
 		if err != nil {

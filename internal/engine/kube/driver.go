@@ -170,7 +170,7 @@ func (d *Driver) Pipe(ctx context.Context, id string, argv ...string) (io.ReadWr
 	if err != nil {
 		return nil, err
 	}
-	return d.api.Pipe(ctx, pod.Name, container, argv...), nil
+	return d.api.Pipe(ctx, pod.Name, container, d.argvIn(pod, container, argv)...), nil
 }
 
 // nonce is unique.

@@ -71,7 +71,9 @@ func runSuite(t *testing.T, work kubetest.Work, settings kube.Settings) {
 }
 
 // enter goes on in a runner's pod.
-func enter(t *testing.T, work kubetest.Work, settings kube.Settings) {
+func enter(t *testing.T, work kubetest.Work, settings kube.Settings) { enterAs(t, work, settings) }
+
+func enterAs(t *testing.T, work kubetest.Work, settings kube.Settings, change ...func(*kubetest.RunnerSpec)) {
 	cluster := kubetest.Open(t)
 	programs := t.TempDir()
 	if _, err := builtprograms.Build(t.Context(), "../../..", programs, os.Environ()); err != nil {
@@ -80,6 +82,9 @@ func enter(t *testing.T, work kubetest.Work, settings kube.Settings) {
 	spec := kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules(settings), Change: func(pod *corev1.Pod) {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "gantry-pull"}}
 	}}
+	for _, c := range change {
+		c(&spec)
+	}
 	kubetest.InPod(t, spec, envPrograms+"="+programs, envImage+"="+agentImage(t, cluster, filepath.Join(programs, "gantry-agent")))
 }
 

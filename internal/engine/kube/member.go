@@ -175,7 +175,7 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 		if !ok {
 			return fmt.Errorf("the %s does not see its agent's folder %s", m.spec.Title, m.folder.host())
 		}
-		config := agent.ServeConfig{Main: true, Dir: dir, Links: m.sight.links, Hosts: hosts, Ulimits: m.ulimits()}
+		config := agent.ServeConfig{Main: true, Dir: dir, Links: m.sight.linksFor(agent.MountPoint), Hosts: hosts, Ulimits: m.ulimits()}
 		m.container.Command, m.container.Args = escape([]string{path.Join(config.Dir, agent.BinaryName)}), escape(config.Args())
 		m.program = &agent.Step{ID: "main", Argv: m.image.argv(m.entrypoint(), m.spec.Args), Env: m.env}
 		return nil
@@ -191,7 +191,10 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 	if dir := firstOf(m.agentDir, m.sight.at(agent.MountPoint)); dir != agent.MountPoint {
 		config.Dir = dir
 	}
-	config.Links, config.Hosts, config.Ulimits = m.sight.links, hosts, m.ulimits()
+	config.Links, config.Hosts, config.Ulimits = m.sight.linksFor(agent.MountPoint), hosts, m.ulimits()
+	if dir := m.sight.at(m.container.WorkingDir); dir != m.container.WorkingDir {
+		m.container.WorkingDir = dir // the link is not there yet
+	}
 	if listen != "" {
 		config.Listen, config.TLS = listen, tlsTarget
 	}

@@ -156,14 +156,14 @@ func (d *Driver) endWithoutFolder(ctx context.Context, c found) error {
 	}
 	_, _ = d.api.Exec(ctx, c.pod.Name, c.container, nil, nil, nil, argv...) // it shows below
 	for u := range d.api.Follow(ctx, c.pod.Name, string(c.pod.UID)) {
-		if u.Pod == nil || ended(u.Pod, c.container) {
+		if u.Pod == nil || hasEnded(u.Pod, c.container) {
 			return nil
 		}
 	}
 	return nil // it ends with its pod
 }
 
-func ended(pod *corev1.Pod, container string) bool {
+func hasEnded(pod *corev1.Pod, container string) bool {
 	s := statusOf(pod, container)
 	return s != nil && s.State.Terminated != nil
 }

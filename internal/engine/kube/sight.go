@@ -46,6 +46,11 @@ func (s *sight) show(v *volume, target string) {
 	s.shown = append(s.shown, shown{v.mount.MountPath, target})
 }
 
+// linksFor are the links that an agent is to make: not the one to its own folder, which it knows.
+func (s *sight) linksFor(own string) []agent.Link {
+	return slices.DeleteFunc(slices.Clone(s.links), func(l agent.Link) bool { return l.Target == own })
+}
+
 // host translates a path of the runner's side into the container's; not ok if the container does not see it.
 func (s *sight) host(hostPath string) (containerPath string, ok bool) {
 	for _, v := range s.shown {

@@ -55,8 +55,9 @@ type stepRun struct {
 	plan   *podPlan // of a pod that was made for the step
 	secure secrets
 
-	gone chan struct{}
-	err  error
+	ended bool // the container has ended by itself
+	gone  chan struct{}
+	err   error
 }
 
 // choose finds the pod for the step.
@@ -306,7 +307,37 @@ func (s *stepRun) startOwnPod(ctx context.Context, m *member) error {
 	if s.pod, err = s.d.createPod(ctx, s.plan, pod); err != nil {
 		return errors.Join(err, s.d.dropSecrets(context.WithoutCancel(ctx), &s.secure))
 	}
+	if m.process == ownAgent && s.plan.reached() == byAddress {
+		if err = s.awaitAddress(ctx); err != nil {
+			return errors.Join(err, s.clear(context.WithoutCancel(ctx)))
+		}
+	}
 	return nil
+}
+
+// awaitAddress waits until the pod has an address and its container runs.
+func (s *stepRun) awaitAddress(ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	l := s.d.newLookout(s.pod, []*member{s.member}, engine.Timeouts{Pull: s.spec.PullTimeout, Start: s.d.opts.Patience}, s.log)
+	g, waiting := errgroup.WithContext(watching)
+	g.Go(func() error { return l.run(waiting) })
+	g.Go(func() error {
+		err := s.d.readyInOwnPod(waiting, l, s.plan, s.member)
+		stop()
+		return err
+	})
+	err := g.Wait()
+	s.pod = l.seen()
+	return ended(ctx, err)
+}
+
+// ended is ctx's own reason if that is over.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // container is what the caller gets.

@@ -22,7 +22,7 @@ func (s *stepRun) follow(ctx context.Context) {
 	go s.listen(running, stop)
 	s.err = s.watch(running, l)
 	if errors.Is(context.Cause(running), errStepEnded) {
-		s.err = nil
+		s.err, s.ended = nil, true
 	} else if cause := context.Cause(running); ctx.Err() == nil && cause != nil && s.err == nil {
 		s.err = cause
 	}
@@ -76,6 +76,7 @@ func (s *stepRun) update(ctx context.Context, l *lookout, pod *corev1.Pod, err e
 	if status != nil && status.State.Terminated != nil {
 		t := terminatedTrouble(status.State.Terminated)
 		if errors.Is(t.cause, engine.ErrUnhealthy) {
+			s.ended = true
 			return true, nil // it ran; how it ended is the step's
 		}
 	}
@@ -158,6 +159,9 @@ func (s *stepRun) clear(ctx context.Context) error {
 func (s *stepRun) remove(ctx context.Context) error {
 	if s.plan != nil {
 		return errors.Join(s.d.removePod(ctx, s.pod), s.d.dropSecrets(ctx, &s.secure))
+	}
+	if s.ended && s.member.folder.rel == "" {
+		return s.giveBack(ctx) // there is nothing to be ended, and nobody to be told
 	}
 	return errors.Join(s.d.end(ctx, found{s.pod, s.member.name, s.member.tag}), s.giveBack(ctx))
 }

@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"sync"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 )
 
@@ -27,7 +29,8 @@ func (c *Client) Exec(ctx context.Context, pod, container string, stdin io.Reade
 	if err != nil {
 		return 0, fmt.Errorf("preparing to run %s in %s: %w", argv[0], container, err)
 	}
-	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: orNobody(stdout), Stderr: orNobody(stderr)})
+	silent := klog.NewContext(ctx, logr.Discard()) // what goes wrong is in the error
+	err = executor.StreamWithContext(silent, remotecommand.StreamOptions{Stdin: stdin, Stdout: orNobody(stdout), Stderr: orNobody(stderr)})
 	var exit utilexec.CodeExitError
 	switch {
 	case errors.As(err, &exit):
