@@ -125,10 +125,17 @@ func (f *Filter) stopCommands(token string) {
 	f.stop = token
 }
 
+// saying is an error in the runner's own words.
+type saying string
+
+func (s saying) Error() string { return string(s) }
+
+func said(format string, args ...any) error { return saying(fmt.Sprintf(format, args...)) }
+
 // named is the property name of a command that sets something.
 func named(c Command) (string, error) {
 	if c.Props["name"] == "" {
-		return "", fmt.Errorf("Required field 'name' is missing in ##[%s] command.", c.Name)
+		return "", said("Required field 'name' is missing in ##[%s] command.", c.Name)
 	}
 	return c.Props["name"], nil
 }
@@ -186,7 +193,7 @@ func (f *Filter) unsecure(command string, do func(name, value string)) error {
 	if f.AllowUnsecure && do != nil {
 		return nil
 	}
-	return fmt.Errorf("The `%s` command is disabled. Please upgrade to using Environment Files or opt into unsecure command "+
+	return said("The `%s` command is disabled. Please upgrade to using Environment Files or opt into unsecure command "+
 		"execution by setting the `ACTIONS_ALLOW_UNSECURE_COMMANDS` environment variable to `true`. For more information see: "+
 		"https://github.blog/changelog/2020-10-01-github-actions-deprecating-set-env-and-add-path-commands/", command)
 }
@@ -198,7 +205,7 @@ func (f *Filter) setEcho(c Command) error {
 	case "OFF":
 		f.echo = false
 	default:
-		return fmt.Errorf("Invalid echo command value. Possible values can be: 'on', 'off'. Current value is: '%s'.", c.Data)
+		return said("Invalid echo command value. Possible values can be: 'on', 'off'. Current value is: '%s'.", c.Data)
 	}
 	return nil
 }
