@@ -138,7 +138,7 @@ func (p *Process) bareHandler(cfg *config.Config, eng engine.Engine, work string
 		Config: cfg, Engine: eng, Store: jobrecord.Store{Dir: p.stateDir(cfg)},
 		Runner:    handler.Runner{ID: p.runnerID(cfg, work), Work: work},
 		AgentPath: filepath.Join(filepath.Dir(p.Executable), "gantry-agent"),
-		Out:       p.Stdout, Log: p.Stderr, Signals: p.Signals, UID: p.UID, GID: p.GID,
+		Out:       p.Stdout, Env: p.Environ, Log: p.Stderr, Signals: p.Signals, UID: p.UID, GID: p.GID,
 	}
 }
 

@@ -62,16 +62,16 @@ func (h *Handler) removeLeftovers(ctx context.Context, job string) error {
 // forgetAll is forget, which other users' files can hinder: those are the runner's again then. A container that could
 // tamper with that is gone by now.
 func (h *Handler) forgetAll(ctx context.Context, inv engine.Inventory, except string) error {
-	err := h.forget(except)
+	err := h.forget(ctx, except)
 	if h.restoreInHelpers(ctx, inv) {
-		err = h.forget(except)
+		err = h.forget(ctx, except)
 	}
 	return err
 }
 
 // forget deletes agent folders and job records of this runner, except those of one job.
-func (h *Handler) forget(except string) error {
-	var all []error
+func (h *Handler) forget(ctx context.Context, except string) error {
+	all := []error{h.forgetCopiesApart(ctx, except)}
 	if h.Runner.Work != "" {
 		all = append(all, removeAgentDirs(h.Runner.Work, h.agentDir(except).rel))
 	}

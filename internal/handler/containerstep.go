@@ -53,7 +53,7 @@ func (h *Handler) RunContainerStep(ctx context.Context, args *hook.Container, st
 		return hook.Result{}, err
 	}
 	defer closeSources(sources)
-	s := &containerStep{h: h, spec: spec, args: args, dir: dir, sources: sources, handOver: handOver}
+	s := &containerStep{h: h, job: rec, spec: spec, args: args, dir: dir, sources: sources, handOver: handOver}
 	exit, err := s.run(ctx, rec.Network)
 	if ownJob {
 		h.restoreWithoutJob(context.WithoutCancel(ctx), dir, spec.Image)
@@ -133,6 +133,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 // containerStep is one run of a container action.
 type containerStep struct {
 	h        *Handler
+	job      *jobrecord.Record
 	spec     engine.ContainerSpec
 	args     *hook.Container
 	dir      agentDir
@@ -185,9 +186,16 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 	if len(step.Argv) == 0 {
 		return agent.Exit{}, verdict.New(verdict.Workflow, "set `entrypoint:` in the action, or ENTRYPOINT in its image", "the image %s has no program to run", s.spec.Image)
 	}
+	copied := s.h.copyOf(s.job)
+	if err := copied.Before(ctx, "", nil); err != nil {
+		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
+	}
 	s.handOver()
 	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec)}
 	exit, err := r.Run(ctx, step, false, 0)
+	if after := copied.After(ctx, s.h.Signals); after != nil && err == nil {
+		err = after
+	}
 	var lost *agent.LostError
 	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) {
 		return exit, s.h.lostContainer(c)

@@ -51,6 +51,8 @@ type Handler struct {
 	// Out receives the output of steps byte for byte, Log everything that gantry says in the job's log.
 	Out io.Writer
 	Log io.Writer
+	// Env is the hook's environment, for a process that outlives the command.
+	Env []string
 	// Signals stop a step; the command's ctx is for everything else.
 	Signals <-chan os.Signal
 	// UID and GID are the runner's user.

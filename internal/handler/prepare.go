@@ -80,9 +80,6 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 		return hook.Result{}, interrupted(ctx, "preparing the job", err)
 	}
 	failpoint.Hit("prepare-started")
-	if made.Apart {
-		return hook.Result{}, errApart()
-	}
 	rec.Network = made.Network
 	for i := range made.Services {
 		rec.Services[i].ID = made.Services[i].ID
@@ -99,8 +96,18 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 		}
 	}
 	failpoint.Hit("prepare-claimed")
+	if made.Apart && made.Container != nil {
+		if err := h.keepApart(rec); err != nil {
+			return hook.Result{}, err
+		}
+	}
 	if err := h.Store.Save(rec); err != nil {
 		return hook.Result{}, stateVerdict(err)
+	}
+	if rec.Sync != nil {
+		if err := ph.do("copy of the work folder", func() error { return h.copyOf(rec).Start(ctx) }); err != nil {
+			return hook.Result{}, interrupted(ctx, "preparing the job", err)
+		}
 	}
 	failpoint.Hit("prepare-saved")
 	h.sayNames(args, spec, made)
@@ -114,11 +121,6 @@ func interrupted(ctx context.Context, doing string, err error) error {
 		return err
 	}
 	return verdict.New(verdict.Workflow, "", "%s was cancelled", doing)
-}
-
-func errApart() error {
-	return verdict.New(verdict.Configuration, "give the runner a volume for its work folder that the job's containers can mount",
-		"this version of gantry cannot carry the work folder to a pod that shares no volume with the runner")
 }
 
 func errNoWork() error {

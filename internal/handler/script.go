@@ -28,7 +28,7 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 		return hook.Result{}, verdict.New(verdict.Bug, "the runner runs such steps on the host", "the job has no job container to run a step in")
 	}
 	failpoint.Hit("full-script")
-	r := &scriptstep.Runner{Record: rec, Out: h.Out, Signals: h.Signals, Dial: h.pipe(rec), AgentStays: true}
+	r := &scriptstep.Runner{Record: rec, Out: h.Out, Signals: h.Signals, Dial: h.pipe(rec), Env: h.Env, Say: h.Log, AgentStays: true}
 	step := scriptstep.NewStep(rec, args)
 	resume, offset := false, int64(0)
 	if h.Resume != nil {

@@ -22,6 +22,9 @@ import (
 // envPrograms names the folder of the built programs, in the pod as outside.
 const envPrograms = "GANTRY_TEST_PROGRAMS"
 
+// envImage names an image that has the agent, for pods that share no volume with the runner.
+const envImage = "GANTRY_TEST_AGENT_IMAGE"
+
 // A job runs through the hook with nothing but the Role that `gantry rbac` prints.
 func TestAJobFromPrepareToCleanup(t *testing.T) {
 	for name, s := range map[string]struct {
@@ -30,12 +33,13 @@ func TestAJobFromPrepareToCleanup(t *testing.T) {
 	}{
 		"in-pod":             {kubetest.OwnVolume, rbac.InPod, ""},
 		"pod, shared volume": {kubetest.SharedClaim, rbac.Pod, rbac.Shared},
+		"pod, no volume":     {kubetest.NoVolume, rbac.Pod, rbac.None},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if enter(t, s.work, rbac.Need{Mode: s.mode, Volume: s.volume}) {
 				return
 			}
-			r := newRunner(t, "GANTRY_KUBERNETES_MODE="+s.mode)
+			r := newRunner(t, "GANTRY_KUBERNETES_MODE="+s.mode, "GANTRY_KUBERNETES_AGENT_IMAGE="+os.Getenv(envImage))
 			playJob(t, r)
 		})
 	}
@@ -56,7 +60,9 @@ func enter(t *testing.T, work kubetest.Work, need rbac.Need) bool {
 	for _, r := range rbac.Rules(need) {
 		rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{r.Group}, Resources: []string{r.Resource}, Verbs: r.Verbs})
 	}
-	return kubetest.InPod(t, kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules}, envPrograms+"="+programs)
+	agent := filepath.Join(programs, "gantry-agent")
+	image := kubetest.Open(t).ImageWith(t, agent, agent)
+	return kubetest.InPod(t, kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules}, envPrograms+"="+programs, envImage+"="+image)
 }
 
 func newRunner(t *testing.T, env ...string) *fakerunner.Runner {

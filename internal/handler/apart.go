@@ -1,0 +1,73 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
+	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/worksync"
+	"github.com/gantry-ci/gantry/internal/worksync/tree"
+)
+
+// keepApart says in a job's record how the copy of the work folder that its containers have is kept in step.
+func (h *Handler) keepApart(rec *jobrecord.Record) error {
+	root := ""
+	for _, m := range rec.Container.Mounts {
+		if m.Source == rec.Work {
+			root = m.Target
+		}
+	}
+	if root == "" {
+		return verdict.New(verdict.Bug, "", "the job container has no place for the work folder")
+	}
+	config := worksync.Defaults()
+	for _, pattern := range h.Config.Kubernetes.Sync.Exclude {
+		config.Rules = append(config.Rules, tree.Rule{Path: pattern, Flow: tree.None})
+	}
+	maxFile, err := bytesOf(h.Config.Kubernetes.Sync.MaxFile)
+	maxSum, err2 := bytesOf(h.Config.Kubernetes.Sync.MaxSum)
+	if err := errors.Join(err, err2); err != nil {
+		return verdict.New(verdict.Configuration, "see kubernetes.sync in gantry.yaml", "%w", err)
+	}
+	config.MaxFile, config.MaxTotal = maxFile, maxSum
+	rec.Sync = &worksync.Spec{
+		Root: root, Config: config, State: worksync.StateDir(h.Store.Dir, rec.ID), Keeper: []string{h.AgentPath, "keep", h.Store.Dir, rec.ID},
+	}
+	return nil
+}
+
+// bytesOf reads a size in the engine's notation: a number with b, k, m, g or nothing behind it. "" is 0.
+func bytesOf(size string) (int64, error) {
+	if size == "" {
+		return 0, nil
+	}
+	number, shift := strings.ToLower(size), 0
+	if i := strings.IndexByte("bkmg", number[len(number)-1]); i >= 0 {
+		number, shift = number[:len(number)-1], 10*i
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	return n << shift, err
+}
+
+// copyOf is the copy of the work folder that a job's containers have; nil if they have the folder itself.
+func (h *Handler) copyOf(rec *jobrecord.Record) *scriptstep.Copy {
+	if rec.Sync == nil {
+		return nil
+	}
+	return scriptstep.NewCopy(rec, h.agentClient(rec), h.Env, h.Log)
+}
+
+// forgetCopiesApart ends what keeps the copies of this runner's jobs in step, except one job's.
+func (h *Handler) forgetCopiesApart(ctx context.Context, except string) error {
+	var all []error
+	for _, rec := range h.ownRecords() {
+		if rec.ID != except && rec.Sync != nil {
+			all = append(all, h.copyOf(rec).Stop(ctx))
+		}
+	}
+	return errors.Join(all...)
+}
