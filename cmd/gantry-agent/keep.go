@@ -1,20 +1,35 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
+	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
-// thrift has the keeper's memory collected more often: it holds a lot, and makes little of it anew.
-const thrift = 40
+// thrift has memory collected more often (GOGC) where a copy of the work folder is kept in step: a lot is held, and
+// little of it made anew.
+const thrift = 20
+
+// syncService is the agent's side.
+func syncService() agent.Service {
+	server, saving := new(worksync.Server), new(sync.Once)
+	return func(ctx context.Context, conn net.Conn, in *bufio.Reader, body json.RawMessage) {
+		saving.Do(func() { debug.SetGCPercent(thrift) })
+		server.Serve(ctx, conn, in, body)
+	}
+}
 
 // runKeep keeps a job's work folder in step with the container's copy, as long as there is the job: keep RECORDS JOB.
 func runKeep(args []string) error {

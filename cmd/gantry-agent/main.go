@@ -94,7 +94,7 @@ func runServe(args []string) int {
 		FirstClaim: firstClaim,
 		FirstStep:  firstStep,
 		Lease:      config.LeasePath(),
-		Services:   map[string]agent.Service{worksync.Operation: new(worksync.Server).Serve},
+		Services:   map[string]agent.Service{worksync.Operation: syncService()},
 		Furnish:    func() []agent.Undone { return config.Furnish("/etc/hosts") },
 	}).Serve(ctx)
 	switch {

@@ -13,7 +13,7 @@ import (
 )
 
 // manyFiles makes 10,000 files in _temp and 50,000 in a workspace of 5,000 folders.
-func manyFiles(b *testing.B, dir string) {
+func manyFiles(b testing.TB, dir string) {
 	b.Helper()
 	must(b, os.MkdirAll(filepath.Join(dir, "_temp"), 0o755))
 	for i := range 10_000 {

@@ -10,7 +10,7 @@ import (
 // a path at which there is a file or link now, or at a folder's. A folder that one side has removed or replaced is still
 // needed if the other side has something in it that counts: the paths are those of such folders, which the side has to
 // tell of again that still has them.
-func yield(losers, winners []*job) (ofLosers, ofWinners []string) {
+func yield(losers, winners []job) (ofLosers, ofWinners []string) {
 	theirs, folders := map[string]tree.Kind{}, map[string]bool{}
 	for _, j := range winners {
 		if theirs[j.Path] = j.Kind; j.Kind != tree.Gone {
@@ -18,7 +18,8 @@ func yield(losers, winners []*job) (ofLosers, ofWinners []string) {
 		}
 	}
 	kept := map[string]bool{}
-	for _, j := range losers {
+	for i := range losers {
+		j := &losers[i]
 		lost := j.Kind != tree.Folder && folders[j.Path]
 		if lost {
 			ofWinners = append(ofWinners, j.Path)
@@ -31,7 +32,8 @@ func yield(losers, winners []*job) (ofLosers, ofWinners []string) {
 			addFolders(kept, j.Path)
 		}
 	}
-	for _, j := range losers {
+	for i := range losers {
+		j := &losers[i]
 		if j.Kind == tree.Folder && kept[j.Path] {
 			j.done = j.done && theirs[j.Path] != tree.Gone
 			delete(kept, j.Path)

@@ -108,67 +108,84 @@ func (j *journal) load(t *tree.Tree) (last token, err error) {
 
 // save adds what has changed since the last time.
 func (j *journal) save(t *tree.Tree, last token) error {
+	if j.file == nil || j.size > 2*j.base+slack {
+		return j.rewrite(t, last)
+	}
+	before := j.size
+	if err := t.Save(sections{j, sectionNames}, false); err != nil {
+		return err
+	}
+	if j.size == before && last == j.last {
+		return nil
+	}
+	return j.saveToken(last)
+}
+
+func (j *journal) saveToken(last token) error {
 	text, err := json.Marshal(last)
 	if err != nil {
 		return fmt.Errorf("writing the state of the work folder: %w", err)
 	}
-	if j.file == nil || j.size > 2*j.base+slack {
-		j.last = last
-		return j.rewrite(t, text)
-	}
-	names := t.Save(false)
-	if len(names) == 0 && last == j.last {
-		return nil
-	}
 	j.last = last
-	return j.append(section(section(nil, sectionNames, names), sectionToken, text))
+	_, err = sections{j, sectionToken}.Write(text)
+	return err
 }
 
 // intend notes what is about to be written on the host.
-func (j *journal) intend(jobs []*job) error {
+func (j *journal) intend(jobs []job) error {
 	if j.file == nil {
 		return nil // nothing is known yet that could be mistaken
 	}
 	var buf []byte
-	for _, in := range jobs {
-		buf = in.Append(buf)
-	}
-	return j.append(section(nil, sectionIntent, buf))
-}
-
-func section(buf []byte, kind byte, data []byte) []byte {
-	if len(data) == 0 {
-		return buf
-	}
-	return append(binary.AppendUvarint(append(buf, kind), uint64(len(data))), data...)
-}
-
-func (j *journal) append(data []byte) error {
-	n, err := j.file.Write(data)
-	if j.size += int64(n); err != nil {
-		return fmt.Errorf("writing the state of the work folder: %w", err)
+	for i, in := range jobs {
+		if buf = in.Append(buf); len(buf) < entriesSize && i < len(jobs)-1 {
+			continue
+		}
+		if _, err := (sections{j, sectionIntent}).Write(buf); err != nil {
+			return err
+		}
+		buf = buf[:0]
 	}
 	return nil
 }
 
+// sections makes a section of a kind of everything that is written.
+type sections struct {
+	*journal
+	kind byte
+}
+
+func (s sections) Write(data []byte) (int, error) {
+	n, err := s.file.Write(append(binary.AppendUvarint([]byte{s.kind}, uint64(len(data))), data...))
+	if s.size += int64(n); err != nil {
+		return 0, fmt.Errorf("writing the state of the work folder: %w", err)
+	}
+	return len(data), nil
+}
+
 // rewrite writes everything that is known, in the place of all changes.
-func (j *journal) rewrite(t *tree.Tree, token []byte) error {
+func (j *journal) rewrite(t *tree.Tree, last token) error {
 	name := filepath.Join(j.dir, journalName)
 	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing the state of the work folder: %w", err)
 	}
-	data := section(section(nil, sectionNames, t.Save(true)), sectionToken, token)
-	_, err = f.Write(data)
+	old := *j
+	j.file, j.size = f, 0
+	err = t.Save(sections{j, sectionNames}, true)
+	if err == nil {
+		err = j.saveToken(last)
+	}
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
+		*j = old
 		return errors.Join(fmt.Errorf("writing the state of the work folder: %w", err), f.Close())
 	}
-	if j.file != nil {
-		_ = j.file.Close() // replaced
+	if old.file != nil {
+		_ = old.file.Close() // replaced
 	}
-	j.file, j.size, j.base = f, int64(len(data)), int64(len(data))
+	j.base = j.size
 	return nil
 }

@@ -110,7 +110,7 @@ func (r *round) notFetched(d done) error {
 // jobOf finds a job of in that is under way.
 func (r *round) jobOf(id uint64) (*job, error) {
 	if i := id &^ fetching; id&fetching != 0 && i < uint64(len(r.in)) && !r.in[i].done {
-		return r.in[i], nil
+		return &r.in[i], nil
 	}
 	return nil, final(errUnasked)
 }

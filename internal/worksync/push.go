@@ -40,7 +40,8 @@ func (r *round) push(ctx context.Context, l *link) error {
 // unasked are the large files of which nobody knows how much the container has.
 func (r *round) unasked() []*job {
 	var list []*job
-	for _, j := range r.out {
+	for i := range r.out {
+		j := &r.out[i]
 		if !j.done && !j.asked && j.Kind == tree.File && j.Size >= askFirst {
 			list = append(list, j)
 		}
@@ -130,13 +131,17 @@ func gone(err error) bool { return result(0, err).code == doneGone }
 
 // settle takes the results that have come: of what was sent, or of asking how much of it is there.
 func (r *round) settle(sent bool) {
-	for _, d := range r.results {
-		if d.id >= uint64(len(r.out)) {
-			continue // nobody has asked
+	for i, well := range r.well {
+		if well && sent {
+			r.out[i].done = true
+			r.report.Sent.Names++
 		}
-		j := r.out[d.id]
+	}
+	clear(r.well)
+	for _, d := range r.results {
+		j := &r.out[d.id]
 		switch {
-		case d.code == doneWell && d.offset == haveIt, d.code == doneWell && sent:
+		case d.code == doneWell && d.offset == haveIt:
 			j.done = true
 			r.report.Sent.Names++
 		case d.code == doneWell:

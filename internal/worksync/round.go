@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
@@ -20,11 +21,11 @@ type round struct {
 	*Session
 	wins tree.Side
 
-	looked  bool   // the host's changes are known:
-	out     []*job // to be sent
+	looked  bool  // the host's changes are known:
+	out     []job // to be sent
 	outUpto uint64
 	planned bool // it is known which of the container's changes are fetched:
-	in      []*job
+	in      []job
 	retell  []string // what the container is to tell of again, as it could not be written here
 	again   []string // paths that the container could not take
 	// unsettled: something is to be told again that can be carried at once.
@@ -35,7 +36,9 @@ type round struct {
 	// What the answers bring. While a batch is under way, all of it belongs to the goroutine that takes them.
 	found    []tree.Change // the container's changes,
 	heard    *upto         // and where they end
-	results  []done        // of out
+	mu       sync.Mutex    // for well: it is made while answers are taken
+	well     []bool        // which jobs of out could be done,
+	results  []done        // and what else became of them
 	arriving *arrival
 	kept     *arrival // a large file whose connection has broken
 
@@ -48,7 +51,7 @@ type job struct {
 	id      uint64 // its place in out or in
 	done    bool
 	asked   bool // how much of it the other side has
-	tries   int
+	tries   uint8
 	from    int64  // the first byte that has to be sent
 	version string // of which that was said
 }
@@ -60,8 +63,8 @@ func (r *round) try(ctx context.Context) error {
 		return err
 	}
 	defer context.AfterFunc(ctx, l.close)()
-	for _, j := range r.out {
-		j.asked = false // another connection, another answer
+	for i := range r.out {
+		r.out[i].asked = false // another connection, another answer
 	}
 	if err := r.ask(ctx, l); err != nil {
 		return err
@@ -129,16 +132,18 @@ func (r *round) look(ctx context.Context) error {
 		return final(err)
 	}
 	r.notes = append(r.notes, notes...)
-	list, upto := r.tree.Changes(0)
-	r.outUpto, r.looked = upto, true
 	total := int64(0)
-	for _, c := range list {
+	r.out, r.looked = make([]job, 0, r.tree.Logged()), true
+	r.outUpto = r.tree.Each(0, func(c tree.Change) {
 		if why := r.opts.Config.tooMuch(c, &total); why != "" {
 			r.note(c.Path, why)
-			continue
+			return
 		}
-		r.out = append(r.out, &job{Change: c, id: uint64(len(r.out))})
-	}
+		r.out = append(r.out, job{Change: c, id: uint64(len(r.out))})
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.well = make([]bool, len(r.out)) // before the first of them is sent
 	return nil
 }
 
@@ -162,7 +167,7 @@ func (r *round) plan() error {
 				r.note(c.Path, why)
 				continue
 			}
-			r.in = append(r.in, &job{Change: c, id: fetching | uint64(len(r.in))})
+			r.in = append(r.in, job{Change: c, id: fetching | uint64(len(r.in))})
 		}
 	}
 	r.found = nil
@@ -179,11 +184,11 @@ func (r *round) plan() error {
 }
 
 // pending are the jobs that are not done.
-func pending(jobs []*job) []*job {
+func pending(jobs []job) []*job {
 	var list []*job
-	for _, j := range jobs {
-		if !j.done {
-			list = append(list, j)
+	for i := range jobs {
+		if !jobs[i].done {
+			list = append(list, &jobs[i])
 		}
 	}
 	return list
@@ -300,6 +305,15 @@ func (r *round) result(payload []byte) error {
 	if d.code == doneFull {
 		return final(fmt.Errorf("%w: %s", ErrContainerFull, d.text))
 	}
-	r.results = append(r.results, d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case d.id >= uint64(len(r.well)):
+		return final(errUnasked)
+	case d.code == doneWell && d.offset == 0:
+		r.well[d.id] = true
+	default:
+		r.results = append(r.results, d)
+	}
 	return nil
 }

@@ -26,6 +26,7 @@ type pair struct {
 	host, pod string
 	client    *agent.Client
 	address   agent.Address
+	certs     agent.Certificates
 	state     string
 	config    worksync.Config
 }
@@ -43,7 +44,7 @@ func newPair(t testing.TB) *pair {
 	}
 	l, err := agent.ServeConfig{Listen: "127.0.0.1:0", TLS: base}.Listener()
 	must(t, err)
-	p.address = certs.Client(l.Addr().String())
+	p.certs, p.address = certs, certs.Client(l.Addr().String())
 	startAgent(t, base, l)
 	dial, err := agent.TLSDialer(p.address)
 	must(t, err)

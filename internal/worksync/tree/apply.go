@@ -378,7 +378,7 @@ func (t *Tree) Adjust(c Change, terms Terms) (have bool, err error) {
 	}
 	if err := syscall.Fstat(fd, &st); err == nil {
 		n.entry.Mode, n.id = c.Mode, identOf(&st)
-		t.touched[c.Path] = true
+		t.touch(n)
 	}
 	return true, nil
 }

@@ -2,8 +2,9 @@ package tree
 
 // logged is a line of the log of changes.
 type logged struct {
-	seq  uint64
-	path string
+	seq   uint64
+	*node        // that has changed,
+	gone  string // or the name at which nothing is left
 }
 
 // logChange adds a node's present state to the log.
@@ -15,7 +16,7 @@ func (t *Tree) logChange(n *node) {
 	t.seq++
 	n.seq = t.seq
 	delete(t.gone, path)
-	t.log = append(t.log, logged{t.seq, path})
+	t.log = append(t.log, logged{seq: t.seq, node: n})
 }
 
 // logGone adds to the log that nothing is left at a path.
@@ -25,7 +26,7 @@ func (t *Tree) logGone(path string) {
 	}
 	t.seq++
 	t.gone[path] = t.seq
-	t.log = append(t.log, logged{t.seq, path})
+	t.log = append(t.log, logged{seq: t.seq, gone: path})
 }
 
 // unlog takes a path out of the log: the other side knows it.
@@ -39,19 +40,39 @@ func (t *Tree) unlog(path string) {
 // Changes are the names that have changed after the change with number since, each once, in the order of their last
 // change; upto is the number of the last of all. 0 stands for an empty folder: all changes that have not been forgotten.
 func (t *Tree) Changes(since uint64) (list []Change, upto uint64) {
+	upto = t.Each(since, func(c Change) { list = append(list, c) })
+	return list, upto
+}
+
+// Each calls f for each of the Changes. It must not call the tree.
+func (t *Tree) Each(since uint64, f func(Change)) (upto uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range t.log {
-		if l.seq <= since {
-			continue
-		}
-		if t.gone[l.path] == l.seq {
-			list = append(list, Change{Path: l.path})
-		} else if n := t.top.find(l.path); n != nil && n.seq == l.seq {
-			list = append(list, Change{Path: l.path, Entry: n.entry})
+		switch {
+		case l.seq <= since || !l.counts(t):
+		case l.node != nil:
+			f(Change{Path: l.path(), Entry: l.entry})
+		default:
+			f(Change{Path: l.gone})
 		}
 	}
-	return list, t.seq
+	return t.seq
+}
+
+// Logged is how many Changes there are at most.
+func (t *Tree) Logged() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.log)
+}
+
+// counts says whether nothing has happened to the name since.
+func (l logged) counts(t *Tree) bool {
+	if l.node != nil {
+		return l.node.seq == l.seq && !l.dead
+	}
+	return t.gone[l.gone] == l.seq
 }
 
 // Forget drops changes up to the one with that number: the other side has them.
@@ -63,8 +84,8 @@ func (t *Tree) Forget(upto uint64) {
 	for _, l := range t.log {
 		if l.seq > upto {
 			kept = append(kept, l)
-		} else if t.gone[l.path] == l.seq {
-			delete(t.gone, l.path)
+		} else if l.node == nil && t.gone[l.gone] == l.seq {
+			delete(t.gone, l.gone)
 		}
 	}
 	if t.log = kept; len(kept) == 0 {

@@ -31,11 +31,28 @@ type found struct {
 	failed error
 }
 
+// readAtOnce is how many files are read before what was found is taken over.
+const readAtOnce = 4096
+
 // readFiles finds out the hashes of the files that may have changed, several at once.
 func (t *Tree) readFiles(ctx context.Context) error {
-	files := t.unread
+	results := make([]found, min(readAtOnce, len(t.unread)))
+	for len(t.unread) > 0 {
+		files := t.unread[:min(readAtOnce, len(t.unread))]
+		t.readSome(ctx, files, results)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // another time
+		}
+		t.unread = t.unread[len(files):]
+		for i, n := range files {
+			t.learn(n, results[i])
+		}
+	}
 	t.unread = nil
-	results := make([]found, len(files))
+	return nil
+}
+
+func (t *Tree) readSome(ctx context.Context, files []*node, results []found) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(t.opts.Readers, len(files)) {
@@ -51,14 +68,6 @@ func (t *Tree) readFiles(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		t.unread = files // another time
-		return context.Cause(ctx)
-	}
-	for i, n := range files {
-		t.learn(n, results[i])
-	}
-	return nil
 }
 
 // learn gives a node what reading it has found.

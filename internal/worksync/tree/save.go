@@ -4,39 +4,94 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"strings"
 	"syscall"
 )
 
-// Save encodes what both sides have in common, as far as that has changed since the last Save, or all of it. Changes
-// that have not been forgotten are left out: they are to be found again.
-func (t *Tree) Save(all bool) []byte {
+// saveChunk is about how much Save writes at once.
+const saveChunk = 64 << 10
+
+// Save writes what both sides have in common, as far as that has changed since the last Save, or all of it. Each Write
+// is of whole records. Changes that have not been forgotten are left out: they are to be found again.
+func (t *Tree) Save(w io.Writer, all bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var buf []byte
+	s := saver{w: w}
 	if all {
-		clear(t.touched)
-		t.top.each(func(n *node) { t.touched[n.path()] = true })
-	}
-	paths := make([]string, 0, len(t.touched))
-	for p := range t.touched {
-		paths = append(paths, p)
-	}
-	slices.Sort(paths) // folders before what is in them
-	for _, p := range paths {
-		n := t.top.find(p)
-		switch {
-		case n == nil && t.gone[p] == 0 && !all:
-			buf = appendRecord(buf, Change{Path: p}, &node{})
-		case n == nil || n.seq > t.forgotten || n.entry.Kind == Gone:
-			continue // still to be told
-		default:
-			buf = appendRecord(buf, Change{Path: p, Entry: n.entry}, n)
+		for _, n := range t.touched {
+			n.touched = false
 		}
-		delete(t.touched, p)
+		t.touched = nil
+		clear(t.removed)
+		t.top.each(func(n *node) { t.saveNode(&s, n) })
+		return s.flush()
 	}
-	return buf
+	for p := range t.removed {
+		if t.gone[p] != 0 {
+			continue // still to be told
+		}
+		if delete(t.removed, p); t.top.find(p) == nil {
+			s.record(Change{Path: p}, &node{})
+		}
+	}
+	touched := map[*node]bool{}
+	for _, n := range t.touched {
+		n.touched = false
+		touched[n] = !n.dead
+	}
+	t.touched = nil
+	for _, n := range byPath(touched) { // folders before what is in them
+		if touched[n] {
+			t.saveNode(&s, n)
+		}
+	}
+	return s.flush()
+}
+
+// saveNode saves a node, or keeps it for another time.
+func (t *Tree) saveNode(s *saver, n *node) {
+	if n.seq > t.forgotten || n.entry.Kind == Gone {
+		t.touch(n)
+		return
+	}
+	s.record(Change{Path: n.path(), Entry: n.entry}, n)
+}
+
+// touch notes that a node is not as it was saved. Only the host's side saves anything.
+func (t *Tree) touch(n *node) {
+	if !n.touched && t.opts.Side == Host {
+		n.touched = true
+		t.touched = append(t.touched, n)
+	}
+}
+
+func (t *Tree) noteRemoved(n *node) {
+	if t.opts.Side == Host {
+		t.removed[n.path()] = true
+	}
+}
+
+// saver writes records until the first error, which it keeps.
+type saver struct {
+	w   io.Writer
+	buf []byte
+	err error
+}
+
+func (s *saver) record(c Change, n *node) {
+	s.buf = appendRecord(s.buf, c, n)
+	if len(s.buf) >= saveChunk {
+		_ = s.flush() // kept
+	}
+}
+
+func (s *saver) flush() error {
+	if s.err == nil && len(s.buf) > 0 {
+		_, s.err = s.w.Write(s.buf)
+	}
+	s.buf = s.buf[:0]
+	return s.err
 }
 
 // Records are a Change, the ident, and whether that can be trusted.
@@ -70,7 +125,11 @@ func (t *Tree) Load(data []byte) error {
 		}
 		t.load(c, id, racy)
 	}
-	clear(t.touched)
+	for _, n := range t.touched {
+		n.touched = false
+	}
+	t.touched = nil
+	clear(t.removed)
 	t.top.each(func(n *node) {
 		if n.folder != nil {
 			t.rewatch(n)

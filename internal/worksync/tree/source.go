@@ -68,6 +68,6 @@ func (t *Tree) Sent(s *Source, h Hash) {
 	defer t.mu.Unlock()
 	if n := t.top.find(s.Path); n != nil && n.entry.Kind == File && n.id == s.id && !n.entry.Hash.Known() {
 		n.entry.Hash = h
-		t.touched[s.Path] = true
+		t.touch(n)
 	}
 }

@@ -57,9 +57,11 @@ type Tree struct {
 	gone            map[string]uint64 // removed names, with the number of that change
 	unread          []*node           // files whose content has to be looked at
 	notes           []Note
-	touched         map[string]bool  // for the journal: what is not as it was written there
-	temps           map[string]bool  // names of files that are being written
-	expected        map[string]Entry // see Expect
+	// For Save: what is not as it was saved.
+	touched  []*node
+	removed  map[string]bool
+	temps    map[string]bool  // names of files that are being written
+	expected map[string]Entry // see Expect
 }
 
 // Open begins to look at a folder. Nothing is known of it until Refresh; all that is found then counts as changed.
@@ -77,7 +79,7 @@ func Open(dir string, opts Options) (*Tree, error) {
 	t := &Tree{
 		opts: opts, book: newRuleBook(opts.Rules), root: root, dir: dir,
 		top: &node{entry: Entry{Kind: Folder}, folder: newFolder(Both)}, gone: map[string]uint64{},
-		list: map[*node]bool{}, unwatched: map[*node]bool{}, touched: map[string]bool{},
+		list: map[*node]bool{}, unwatched: map[*node]bool{}, removed: map[string]bool{},
 		temps: map[string]bool{},
 	}
 	if opts.Watch {
@@ -237,7 +239,7 @@ func (t *Tree) lookAtFolder(dir, known *node, fd int, name string, e Entry, id i
 		if known.id = id; known.entry.Mode != e.Mode {
 			known.entry.Mode = e.Mode
 			t.logChange(known)
-			t.touched[known.path()] = true
+			t.touch(known)
 		}
 		return
 	}
@@ -302,7 +304,7 @@ func (t *Tree) lookAtFile(dir, known *node, name string, e Entry, id ident) {
 func (t *Tree) add(dir *node, name string, e Entry, id ident) *node {
 	n := &node{parent: dir, name: name, entry: e, id: id}
 	dir.children[name] = n
-	t.touched[n.path()] = true
+	t.touch(n)
 	return n
 }
 
@@ -310,7 +312,7 @@ func (t *Tree) add(dir *node, name string, e Entry, id ident) *node {
 func (t *Tree) settle(n *node, e Entry) {
 	changed := !n.entry.Same(e)
 	n.entry = e
-	t.touched[n.path()] = true
+	t.touch(n)
 	if changed {
 		t.logChange(n)
 	}
@@ -330,9 +332,8 @@ func (t *Tree) drop(n *node, log bool) {
 		t.unwatchFolder(n)
 	}
 	n.dead = true
-	path := n.path()
-	t.touched[path] = true
 	if log && n.entry.Kind != Gone {
-		t.logGone(path)
+		t.logGone(n.path())
 	}
+	t.noteRemoved(n)
 }

@@ -1,6 +1,7 @@
 package tree_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -250,7 +251,7 @@ func TestWhatWasSavedIsNotFoundAgain(t *testing.T) {
 					if round%3 == 0 {
 						saved = nil
 					}
-					saved = append(saved, tr.Save(round%3 == 0)...)
+					saved = append(saved, save(t, tr, round%3 == 0)...)
 					calm := open(t, dir, o)
 					if must(t, calm.Load(saved)); len(changes(t, calm)) > 0 {
 						t.Fatalf("seed %d, round %d: what was saved is found again", seed, round)
@@ -261,6 +262,13 @@ func TestWhatWasSavedIsNotFoundAgain(t *testing.T) {
 	}
 }
 
+func save(t testing.TB, tr *tree.Tree, all bool) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	must(t, tr.Save(&buf, all))
+	return buf.Bytes()
+}
+
 func TestWhatTheOtherSideHasNotGotIsFoundAgain(t *testing.T) {
 	dir := t.TempDir()
 	tr := open(t, dir, tree.Options{})
@@ -268,14 +276,14 @@ func TestWhatTheOtherSideHasNotGotIsFoundAgain(t *testing.T) {
 		write(t, filepath.Join(dir, name), name)
 	}
 	changes(t, tr)
-	saved := tr.Save(true)
+	saved := save(t, tr, true)
 	write(t, filepath.Join(dir, "sent"), "sent again")
 	changes(t, tr)
 	write(t, filepath.Join(dir, "unsent"), "unsent again")
 	write(t, filepath.Join(dir, "new"), "new")
 	must(t, os.Remove(filepath.Join(dir, "gone")))
 	refresh(t, tr)
-	saved = append(saved, tr.Save(false)...)
+	saved = append(saved, save(t, tr, false)...)
 	again := open(t, dir, tree.Options{})
 	must(t, again.Load(append(saved, 'f', 200))) // and a record that is cut off
 	got := slices.Sorted(maps.Keys(changes(t, again)))
@@ -337,10 +345,10 @@ func TestSpecialFilesAreLeftOutAndSaid(t *testing.T) {
 
 func TestAFileThatChangesAllTheTimeIsSaid(t *testing.T) {
 	dir := t.TempDir()
-	tr := open(t, dir, tree.Options{})
+	tr := open(t, dir, tree.Options{ReadLater: 1 << 40})
 	f, err := os.Create(filepath.Join(dir, "log"))
 	must(t, err)
-	must(t, f.Truncate(7<<20)) // takes some milliseconds to read
+	must(t, f.Truncate(64<<20)) // takes some time to read
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
