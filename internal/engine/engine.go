@@ -69,6 +69,12 @@ type Piper interface {
 	Pipe(ctx context.Context, id string, argv ...string) (io.ReadWriteCloser, error)
 }
 
+// Orphaner is an engine that many runners share, each with a machine of its own.
+type Orphaner interface {
+	// Orphans are what jobs have left whose runners are gone for good. Remove takes it.
+	Orphans(ctx context.Context) (Inventory, error)
+}
+
 // Info describes an engine. What an engine does not have is "": Kubernetes has no program and no store of its own.
 type Info struct {
 	Name          string // "docker", "podman", "kubernetes"

@@ -51,7 +51,7 @@ type Collector struct {
 
 // Item is one thing that is not needed any more.
 type Item struct {
-	Kind    string // "container", "network", "agent folder", "job record", "run folder", "image"
+	Kind    string // "container", "network", "secret", "agent folder", "job record", "run folder", "image"
 	Name    string
 	Job     string // "" if it is of no job
 	Created time.Time
@@ -81,6 +81,10 @@ func (c *Collector) Find(ctx context.Context) ([]Item, error) {
 	for _, network := range inv.Networks {
 		items = append(items, Item{"network", network.Name, network.Labels[handler.LabelJob], network.Created,
 			c.removal(engine.Inventory{Networks: []engine.Network{network}})})
+	}
+	for _, o := range inv.Others {
+		items = append(items, Item{o.Kind, o.Name, o.Labels[handler.LabelJob], o.Created,
+			c.removal(engine.Inventory{Others: []engine.Object{o}})})
 	}
 	files, err := c.files()
 	if err != nil {
@@ -139,7 +143,10 @@ func (c *Collector) removal(inv engine.Inventory) func(context.Context) error {
 func (c *Collector) inventory(ctx context.Context) (engine.Inventory, error) {
 	if !c.All {
 		inv, _, err := c.Leftovers(ctx)
-		return inv, err
+		if err != nil {
+			return inv, err
+		}
+		return c.withOrphans(ctx, inv)
 	}
 	var all engine.Inventory
 	for _, role := range handler.Roles() {
@@ -149,8 +156,29 @@ func (c *Collector) inventory(ctx context.Context) (engine.Inventory, error) {
 		}
 		all.Containers = append(all.Containers, inv.Containers...)
 		all.Networks = append(all.Networks, inv.Networks...)
+		all.Others = append(all.Others, inv.Others...)
 	}
 	return all, nil
+}
+
+// withOrphans adds what runners have left that are gone from an engine which they share with others.
+func (c *Collector) withOrphans(ctx context.Context, inv engine.Inventory) (engine.Inventory, error) {
+	shared, ok := c.Engine.(engine.Orphaner)
+	if !ok {
+		return inv, nil
+	}
+	orphans, err := shared.Orphans(ctx)
+	for _, container := range orphans.Containers {
+		if !slices.ContainsFunc(inv.Containers, func(known engine.Container) bool { return known.ID == container.ID }) {
+			inv.Containers = append(inv.Containers, container)
+		}
+	}
+	for _, o := range orphans.Others {
+		if !slices.ContainsFunc(inv.Others, func(known engine.Object) bool { return known.ID == o.ID }) {
+			inv.Others = append(inv.Others, o)
+		}
+	}
+	return inv, err
 }
 
 // files finds records of dead jobs and folders of their agents. A runner does one job at a time, so where a job is

@@ -89,6 +89,8 @@ type Driver struct {
 var (
 	_ engine.Engine = (*Driver)(nil)
 	_ engine.Piper  = (*Driver)(nil)
+
+	_ engine.Orphaner = (*Driver)(nil)
 )
 
 // New makes a driver. It asks nobody.

@@ -185,6 +185,9 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inv
 		return wrap(err, "listing containers")
 	})
 	g.Go(func() (err error) {
+		if role := labels[labelRole]; role != "" && role != networkRole {
+			return nil // they are the job's as a whole
+		}
 		secrets, err = d.api.Secrets(asking, keys(labels))
 		if errors.Is(err, kubeapi.ErrForbidden) {
 			return nil // without the permission none were made
@@ -205,10 +208,8 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inv
 	for _, pod := range pods {
 		inv.Containers = append(inv.Containers, d.rows(ctx, pod, labels)...)
 	}
-	for _, s := range secrets {
-		inv.Others = append(inv.Others, engine.Object{
-			Kind: "secret", ID: string(s.UID), Name: s.Name, Labels: words(s.Labels), Created: s.CreationTimestamp.Time,
-		})
+	for i := range secrets {
+		inv.Others = append(inv.Others, secretRow(&secrets[i]))
 	}
 	return inv, nil
 }

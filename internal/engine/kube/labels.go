@@ -18,6 +18,7 @@ import (
 const (
 	labelJob    = "io.gantry.job"
 	labelRole   = "io.gantry.role" // of a container: a pod has several
+	networkRole = "network"        // of what is the job's as a whole
 	labelPrefix = "io.gantry."
 	keyPrefix   = "io.gantry/"
 	// labelRunnerPod is the one that GitHub's own hook sets, for scripts and dashboards that look for it.

@@ -82,7 +82,7 @@ func (d *Driver) lentTo(ctx context.Context, h *home, labels map[string]string) 
 	var all []engine.Object
 	for job, b := range readLent(there).borrowers {
 		if (tag{Labels: b.Labels}).carries(labels) {
-			all = append(all, engine.Object{Kind: credentialsKind, ID: job, Name: there.Name, Labels: b.Labels, Created: b.Since})
+			all = append(all, b.row(job, there.Name))
 		}
 	}
 	return all, nil
@@ -107,7 +107,7 @@ func (d *Driver) changeLent(ctx context.Context, secret string, change func(*len
 		isNew := errors.Is(err, engine.ErrNotFound)
 		if isNew {
 			there, err = &corev1.Secret{Type: corev1.SecretTypeDockerConfigJson}, nil
-			there.Name, there.Labels = secret, map[string]string{kubeapi.NonceLabel: nonce()}
+			there.Name = secret // without a NonceLabel: it belongs to no job
 		}
 		if err != nil {
 			return err

@@ -28,7 +28,7 @@ func (c *Client) Pod(ctx context.Context, name string) (*corev1.Pod, error) {
 	return pod, c.do(ctx, call{verb: "get", resource: "pods", name: name}, pod)
 }
 
-// Pods lists the pods that carry all labels.
+// Pods lists the pods that carry all labels, of those that CreatePod has made: they have a NonceLabel.
 func (c *Client) Pods(ctx context.Context, labels map[string]string) ([]corev1.Pod, error) {
 	list := new(corev1.PodList)
 	err := c.do(ctx, call{verb: "list", resource: "pods", query: selecting(labels)}, list)
@@ -111,7 +111,7 @@ func (c *Client) Secret(ctx context.Context, name string) (*corev1.Secret, error
 	return secret, c.do(ctx, call{verb: "get", resource: "secrets", name: name}, secret)
 }
 
-// Secrets lists the secrets that carry all labels.
+// Secrets lists the secrets that carry all labels, of those that have a NonceLabel.
 func (c *Client) Secrets(ctx context.Context, labels map[string]string) ([]corev1.Secret, error) {
 	list := new(corev1.SecretList)
 	err := c.do(ctx, call{verb: "list", resource: "secrets", query: selecting(labels)}, list)
@@ -194,14 +194,11 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return answer.GitVersion, err
 }
 
-// selecting asks for objects by their labels.
+// selecting asks for objects of ours by their labels. What others have made is never listed, so that it is never removed.
 func selecting(labels map[string]string) url.Values {
-	var all []string
+	all := []string{NonceLabel}
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
 		all = append(all, name+"="+labels[name])
-	}
-	if len(all) == 0 {
-		return nil
 	}
 	return url.Values{"labelSelector": {strings.Join(all, ",")}}
 }
