@@ -55,6 +55,10 @@ func (m *made) limit() time.Duration {
 // run makes a call and checks what must be observed. The error is the suite's own trouble.
 func (sc *scene) run(ctx context.Context, node *yaml.Node, number string, first *made) ([]Failure, error) {
 	call, err := sc.read(node)
+	var nothing unknown
+	if errors.As(err, &nothing) && nothing.ofHook() {
+		return []Failure{{Call: number, What: "what the call is about", Expected: "is known from the hook's earlier response", Observed: err.Error()}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

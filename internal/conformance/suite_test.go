@@ -135,6 +135,10 @@ func TestOutcomes(t *testing.T) {
 		},
 		{name: "the case is wrong", hook: "echo done", calls: "calls: [{script: '@{nonsense}'}]", want: conformance.Error, note: "nonsense"},
 		{
+			name: "a response does not say what a later call is about", hook: "echo done",
+			calls: "calls: [{stdin: x}, {host: {kill: ['@{job}']}}]", want: conformance.Fail,
+		},
+		{
 			name: "it does not wait to be cancelled", hook: "exit 1", want: conformance.Fail,
 			calls: "calls: [{stdin: x, cancel: {stdout: ready}, expect: {status: nonzero}}]",
 		},

@@ -38,14 +38,24 @@ func expand(node *yaml.Node, value lookup) (*yaml.Node, error) {
 }
 
 func expandText(text string, value lookup) (string, error) {
-	var unknown error
+	var err error
 	expanded := variable.ReplaceAllStringFunc(text, func(match string) string {
 		name := match[2 : len(match)-1]
 		replacement, ok := value(name)
 		if !ok {
-			unknown = fmt.Errorf("nothing is known as @{%s} here", name)
+			err = unknown(name)
 		}
 		return replacement
 	})
-	return expanded, unknown
+	return expanded, err
 }
+
+// unknown is the name of a variable that has no value.
+type unknown string
+
+func (u unknown) Error() string { return fmt.Sprintf("nothing is known as @{%s} here", string(u)) }
+
+// ofHook says whether it would have come from what a hook answered or made.
+func (u unknown) ofHook() bool { return hooksOwn.MatchString(string(u)) }
+
+var hooksOwn = regexp.MustCompile(`^(job|network|service\.\d+|response\..*|\w+\.(container|network|volume)\.\d+)$`)
