@@ -130,7 +130,32 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 		}
 		l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t.what)
 	}
+	return l.judgeOthers(pod)
+}
+
+// judgeOthers looks at the containers that run before the job's: the one that brings the agent, and the template's.
+func (l *lookout) judgeOthers(pod *corev1.Pod) error {
+	for _, s := range pod.Status.InitContainerStatuses {
+		t := containerTrouble(s.State)
+		if t == nil || s.State.Terminated != nil && s.State.Terminated.ExitCode == 0 {
+			continue
+		}
+		if t.permanent {
+			return l.otherVerdict(s.Name, t)
+		}
+		l.say("the container %s, which comes before the job's, does not start yet: %s", s.Name, t.what)
+	}
 	return nil
+}
+
+// otherVerdict explains a container that is not the workflow's.
+func (l *lookout) otherVerdict(name string, t *trouble) error {
+	v := l.verdict("the container "+name+" of the job's pod", t, "")
+	v.Whose, v.Command = verdict.Configuration, kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod)
+	if name == installer {
+		v.Hint = "it brings gantry-agent into the pod: check kubernetes.agent_image; " + v.Hint
+	}
+	return v
 }
 
 // memberVerdict explains a container that does not run and never will.
@@ -202,16 +227,27 @@ func (l *lookout) readEvents(ctx context.Context, waiting []*member) error {
 			l.warnings = append(l.warnings, w)
 			l.say("the cluster says of the pod %s: %s", l.pod, w)
 		}
-		for _, m := range waiting {
-			if containerOf(e) != m.name {
-				continue
-			}
-			if t := eventTrouble(e); t != nil && t.permanent {
-				return l.memberVerdict(ctx, m, &corev1.ContainerStatus{}, t)
-			} else if t != nil {
-				l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t.what)
-			}
+		if err := l.judgeEvent(ctx, e, waiting); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// judgeEvent looks at what was noted about a container.
+func (l *lookout) judgeEvent(ctx context.Context, e corev1.Event, waiting []*member) error {
+	t := eventTrouble(e)
+	if t == nil {
+		return nil
+	}
+	i := slices.IndexFunc(waiting, func(m *member) bool { return m.name == containerOf(e) })
+	switch {
+	case i >= 0 && t.permanent:
+		return l.memberVerdict(ctx, waiting[i], &corev1.ContainerStatus{}, t)
+	case i >= 0:
+		l.say("%s (%s) does not start yet: %s", waiting[i].spec.Title, waiting[i].spec.Image, t.what)
+	case t.permanent && strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.initContainers"):
+		return l.otherVerdict(containerOf(e), t)
 	}
 	return nil
 }

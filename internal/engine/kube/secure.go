@@ -40,6 +40,10 @@ func restrictPod(pod *corev1.Pod) {
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			restrict(&list[i])
+			if c := &list[i]; c.Name == installer && c.SecurityContext.RunAsUser == nil {
+				nobody := int64(65534) // who can copy a program; the image's user may be root, or have no number
+				c.SecurityContext.RunAsUser = &nobody
+			}
 		}
 	}
 }

@@ -55,7 +55,7 @@ func containerTrouble(state corev1.ContainerState) *trouble {
 // configTrouble is about a container whose specification the node cannot make sense of.
 func configTrouble(text string) *trouble {
 	t := &trouble{text, nil, verdict.Configuration, "a secret or a config map that the pod template names is missing", false}
-	if strings.Contains(text, "runAsNonRoot") || strings.Contains(text, "non-root") || strings.Contains(text, "non-numeric user") {
+	if isConfigError(text) {
 		t.whose, t.permanent = verdict.Workflow, true
 		t.hint = "this cluster wants images whose user is not root: choose such an image, or set --user UID in its options"
 	}
@@ -63,6 +63,11 @@ func configTrouble(text string) *trouble {
 		t.permanent = true
 	}
 	return t
+}
+
+// isConfigError recognises a user that the cluster does not allow.
+func isConfigError(text string) bool {
+	return strings.Contains(text, "runAsNonRoot") || strings.Contains(text, "non-root") || strings.Contains(text, "non-numeric user")
 }
 
 // commandTrouble recognises what container runtimes say of a program that cannot be started; nil: it is something else.
@@ -188,6 +193,8 @@ func eventTrouble(e corev1.Event) *trouble {
 		t := pullTrouble(text)
 		t.what = text
 		return t
+	case e.Reason == "Failed" && isConfigError(text):
+		return configTrouble(text)
 	case e.Reason == "Failed":
 		return commandTrouble(text)
 	}
