@@ -85,14 +85,27 @@ func (c Config) tooMuch(change tree.Change, total *int64) string {
 	case c.MaxFile > 0 && change.Size > c.MaxFile:
 		return tooLarge(change.Size, c.MaxFile)
 	case c.MaxTotal > 0 && change.Size > c.MaxTotal-*total:
-		return fmt.Sprintf("was left out: %d MiB may travel at once", c.MaxTotal>>20)
+		return "was left out: " + sizeOf(c.MaxTotal) + " may travel at once"
 	}
 	*total += change.Size
 	return ""
 }
 
 func tooLarge(size, limit int64) string {
-	return fmt.Sprintf("has %d MiB, and %d MiB may travel", size>>20, limit>>20)
+	return "was left out: it has " + sizeOf(size) + ", and " + sizeOf(limit) + " may travel"
+}
+
+// sizeOf words a number of bytes.
+func sizeOf(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 10<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
 
 // within says whether a path is another one or lies below it.

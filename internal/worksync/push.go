@@ -19,7 +19,7 @@ func (r *round) push(ctx context.Context, l *link) error {
 	for {
 		if asking := r.unasked(); len(asking) > 0 {
 			err := r.batch(ctx, l, func() error { return r.wonder(l, asking) })
-			if r.settle(false); err != nil {
+			if err := r.settle(false, err); err != nil {
 				return err
 			}
 		}
@@ -31,7 +31,7 @@ func (r *round) push(ctx context.Context, l *link) error {
 			time.Sleep(calm)
 		}
 		err := r.batch(ctx, l, func() error { return r.send(ctx, l, left) })
-		if r.settle(true); err != nil {
+		if err := r.settle(true, err); err != nil {
 			return err
 		}
 	}
@@ -78,6 +78,7 @@ func (r *round) request(j *job) request {
 // send sends jobs of out.
 func (r *round) send(ctx context.Context, l *link, jobs []*job) error {
 	for _, j := range jobs {
+		j.waiting = true
 		if j.Kind != tree.File {
 			if err := l.send(msgMake, r.request(j).encode()); err != nil {
 				return err
@@ -96,7 +97,7 @@ func (r *round) send(ctx context.Context, l *link, jobs []*job) error {
 func (r *round) sendOne(ctx context.Context, l *link, j *job) error {
 	s, err := r.tree.Source(j.Path)
 	if err != nil {
-		if j.done = true; !gone(err) {
+		if j.done, j.waiting = true, false; !gone(err) {
 			r.note(j.Path, "could not be read: "+err.Error())
 		}
 		return nil
@@ -129,33 +130,47 @@ func (r *round) sendOne(ctx context.Context, l *link, j *job) error {
 
 func gone(err error) bool { return result(0, err).code == doneGone }
 
-// settle takes the results that have come: of what was sent, or of asking how much of it is there.
-func (r *round) settle(sent bool) {
+// settle takes the results of a batch that has ended with err: of what was sent, or of asking how much of it is there.
+func (r *round) settle(sent bool, err error) error {
 	for i, well := range r.well {
 		if well && sent {
-			r.out[i].done = true
+			r.out[i].done, r.out[i].waiting = true, false
 			r.report.Sent.Names++
 		}
 	}
 	clear(r.well)
 	for _, d := range r.results {
-		j := &r.out[d.id]
-		switch {
-		case d.code == doneWell && d.offset == haveIt:
-			j.done = true
-			r.report.Sent.Names++
-		case d.code == doneWell:
-			j.from = min(max(d.offset, 0), j.Size)
-		case d.code == doneChanged:
-			j.done = true // its own version comes to the host
-		case d.code == doneCorrupt && j.tries < tries:
-		default:
-			j.done = true
-			r.again = append(r.again, j.Path)
-			r.note(j.Path, "could not be written in the container: "+d.text)
-		}
+		r.answered(&r.out[d.id], d)
 	}
 	r.results = nil
+	if err != nil {
+		return err
+	}
+	for i := range r.out {
+		if r.out[i].waiting {
+			return final(errors.New("the agent does not say what became of " + r.out[i].Path))
+		}
+	}
+	return nil
+}
+
+// answered takes a result that is not simply a good one.
+func (r *round) answered(j *job, d done) {
+	j.waiting = false
+	switch {
+	case d.code == doneWell && d.offset == haveIt:
+		j.done = true
+		r.report.Sent.Names++
+	case d.code == doneWell:
+		j.from = min(max(d.offset, 0), j.Size)
+	case d.code == doneChanged:
+		j.done = true // its own version comes to the host
+	case d.code == doneCorrupt && j.tries < tries:
+	default:
+		j.done = true
+		r.again = append(r.again, j.Path)
+		r.note(j.Path, "could not be written in the container: "+d.text)
+	}
 }
 
 // errUnasked: the agent sends what nobody has asked for.

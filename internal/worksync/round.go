@@ -51,6 +51,7 @@ type job struct {
 	id      uint64 // its place in out or in
 	done    bool
 	asked   bool // how much of it the other side has
+	waiting bool // it was sent, and not answered
 	tries   uint8
 	from    int64  // the first byte that has to be sent
 	version string // of which that was said
@@ -64,7 +65,7 @@ func (r *round) try(ctx context.Context) error {
 	}
 	defer context.AfterFunc(ctx, l.close)()
 	for i := range r.out {
-		r.out[i].asked = false // another connection, another answer
+		r.out[i].asked, r.out[i].waiting = false, false // another connection, another answer
 	}
 	if err := r.ask(ctx, l); err != nil {
 		return err
@@ -106,8 +107,7 @@ func (r *round) ask(ctx context.Context, l *link) error {
 		return nil
 	}
 	r.found, r.heard = nil, nil
-	defer func() { r.settle(true) }()
-	return r.batch(ctx, l, func() error {
+	err := r.batch(ctx, l, func() error {
 		err := l.send(msgChanges, binary.AppendUvarint(nil, r.token.Since))
 		if err == nil {
 			err = l.flush()
@@ -120,6 +120,7 @@ func (r *round) ask(ctx context.Context, l *link) error {
 		}
 		return r.send(ctx, l, pending(r.out))
 	})
+	return r.settle(true, err)
 }
 
 // look finds the host's changes.
