@@ -94,6 +94,7 @@ func runServe(args []string) int {
 		FirstClaim: firstClaim,
 		FirstStep:  firstStep,
 		Lease:      config.LeasePath(),
+		Externals:  config.Externals,
 		Services:   map[string]agent.Service{worksync.Operation: syncService()},
 		Furnish:    func() []agent.Undone { return config.Furnish("/etc/hosts") },
 	}).Serve(ctx)

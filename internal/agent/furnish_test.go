@@ -17,6 +17,7 @@ func TestACommandLineMeansWhatItWasMadeFrom(t *testing.T) {
 		{Main: true},
 		{Links: []agent.Link{{"/github/home", "/__w/_temp/_github_home"}, {"/a", "/b=c"}},
 			Hosts: []agent.Host{{"redis", "127.0.0.1"}, {"db", "::1"}}},
+		{Listen: ":4711", TLS: "/certificates", Externals: agent.Externals{Prefix: "/__e", Dir: "/.gantry/e"}},
 		{Ulimits: []agent.Ulimit{{"nofile", 1024, 2048}, {"core", 0, -1}}},
 	} {
 		args := c.Args()

@@ -21,6 +21,8 @@ type ServeConfig struct {
 	Dir string
 	// Listen is an address to listen on beside the socket, with the certificates in the folder TLS (ServerTLS).
 	Listen, TLS string
+	// Externals says where the programs are that steps ask for below a path which could not be mounted.
+	Externals Externals
 	// Links are made before anything else, in their order, and Hosts after them. What cannot be made is no failure:
 	// Hello tells of it.
 	Links []Link
@@ -72,6 +74,9 @@ func (c ServeConfig) Args() []string {
 	if c.Listen != "" {
 		args = append(args, "--listen", c.Listen, "--tls", c.TLS)
 	}
+	if c.Externals != (Externals{}) {
+		args = append(args, "--externals", c.Externals.Prefix+"="+c.Externals.Dir)
+	}
 	for _, l := range c.Links {
 		args = append(args, "--link", l.Target+"="+l.Path)
 	}
@@ -94,6 +99,7 @@ func ParseServe(args []string) (ServeConfig, error) {
 	flags.StringVar(&c.Dir, "dir", "", "")
 	flags.StringVar(&c.Listen, "listen", "", "")
 	flags.StringVar(&c.TLS, "tls", "", "")
+	flags.Func("externals", "", func(s string) (err error) { c.Externals, err = parseExternals(s); return err })
 	flags.Func("link", "", func(s string) error { return c.addLink(s) })
 	flags.Func("host", "", func(s string) error { return c.addHost(s) })
 	flags.Func("ulimit", "", func(s string) error { return c.addUlimit(s) })

@@ -46,6 +46,8 @@ type ServerOptions struct {
 	// Main is where the container's own program prints, which Client.Main starts, and whose end is the server's. nil: the
 	// container has none.
 	Main *os.File
+	// Externals are programs that lie elsewhere than steps think.
+	Externals Externals
 	// Services are further operations of the agent, by name.
 	Services map[string]Service
 	// Furnish makes what the container is to have and gives what cannot be made, which is told to whoever asks who the agent
@@ -336,7 +338,8 @@ func (s *Server) start(step *Step) *run {
 // launch gives the run a supervisor, in a container that is as it should be. A waiting one may have been killed by a step: then a fresh one.
 func (s *Server) launch(r *run) {
 	s.furnish()
-	req := startRequest{Argv: r.step.Argv, Env: withPWD(environ(s.opts.Env, r.step), r.step.Dir), Dir: r.step.Dir}
+	argv := append([]string{s.opts.Externals.find(r.step.Argv[0])}, r.step.Argv[1:]...)
+	req := startRequest{Argv: argv, Env: withPWD(environ(s.opts.Env, r.step), r.step.Dir), Dir: r.step.Dir}
 	for range 2 {
 		proc, err := s.take()
 		if err != nil {

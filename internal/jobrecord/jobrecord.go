@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/externals"
 	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
@@ -51,6 +52,8 @@ type Container struct {
 	Token    string `json:"token"`
 	// Agent is how the agent is reached where it shares no folder with the host; nil: by its socket in AgentDir.
 	Agent *agent.Address `json:"agent,omitempty"`
+	// Externals is how the container gets programs of the runner's; nil: it has them.
+	Externals *externals.Spec `json:"externals,omitempty"`
 	// HostUID is the host's uid of the container's user; Root says that the container knows it as root. OpenFiles says
 	// that it is not the runner's, so that files a step must write have to be opened for it.
 	HostUID   int  `json:"hostUid"`

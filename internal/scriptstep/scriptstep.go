@@ -22,6 +22,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
 // OrphanGrace is how long a step goes on whose hook has vanished from this machine, and RemoteGrace how long one whose
@@ -93,7 +94,7 @@ func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset 
 	if err := copied.before(ctx, step.ID, resume, r.Signals); err != nil {
 		return agent.Exit{}, err
 	}
-	exit, err := r.run(ctx, c, step, resume, offset)
+	exit, err := r.provideAndRun(ctx, c, step, resume, offset)
 	var lost *agent.LostError
 	if errors.As(err, &lost) {
 		return exit, err // somebody else goes on with it
@@ -102,6 +103,24 @@ func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset 
 		err = after
 	}
 	return exit, err
+}
+
+// provideAndRun brings the step's program along if the container has it not.
+func (r *Runner) provideAndRun(ctx context.Context, c *agent.Client, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
+	spec := r.Record.Container.Externals
+	if resume || spec == nil {
+		return r.run(ctx, c, step, resume, offset)
+	}
+	err := spec.Provide(ctx, r.Record.Work, c, step.Argv[0])
+	switch {
+	case err == nil:
+		return r.run(ctx, c, step, resume, offset)
+	case errors.Is(err, worksync.ErrLost):
+		return agent.Exit{}, &agent.LostError{ID: step.ID, Err: err}
+	case errors.Is(err, agent.ErrForgotten), errors.Is(err, agent.ErrRefused):
+		return agent.Exit{}, err
+	}
+	return agent.Exit{}, verdict.New(verdict.Infrastructure, "can the container's user write there, and is there room?", "%w", err)
 }
 
 func (r *Runner) run(ctx context.Context, c *agent.Client, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {

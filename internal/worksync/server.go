@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -87,6 +88,9 @@ func (s *Server) side(ctx context.Context, hello Hello) (*side, error) {
 		if err := rule.Check(); err != nil {
 			return nil, err
 		}
+	}
+	if err := os.MkdirAll(hello.Root, 0o755); err != nil {
+		return nil, err
 	}
 	t, err := tree.Open(hello.Root, tree.Options{Side: tree.Container, Rules: hello.Rules, Watch: hello.Watch})
 	if err != nil {

@@ -241,7 +241,21 @@ func (s *Session) connect(ctx context.Context) (*link, error) {
 		return s.link, nil
 	}
 	hello := Hello{Root: s.opts.Root, Rules: s.opts.Config.Rules, Watch: !s.opts.Config.NoWatch}
-	conn, in, err := s.opts.Client.Open(ctx, Operation, hello)
+	l, err := dial(ctx, s.opts.Client, hello)
+	if err != nil {
+		return nil, err
+	}
+	if s.token.Instance != "" && s.token.Instance != l.instance {
+		l.close()
+		return nil, fmt.Errorf("%w: it has been started anew, and knows nothing of the work folder", agent.ErrForgotten)
+	}
+	s.token.Instance, s.link = l.instance, l
+	return l, nil
+}
+
+// dial opens a connection to the container's side.
+func dial(ctx context.Context, client *agent.Client, hello Hello) (*link, error) {
+	conn, in, err := client.Open(ctx, Operation, hello)
 	if err != nil {
 		return nil, err
 	}
@@ -252,15 +266,11 @@ func (s *Session) connect(ctx context.Context) (*link, error) {
 		l.close()
 		return nil, err
 	}
-	switch {
-	case w.Error != "":
+	if w.Error != "" {
 		l.close()
-		return nil, final(fmt.Errorf("the agent cannot keep %s in step: %s", s.opts.Root, w.Error))
-	case s.token.Instance != "" && s.token.Instance != w.Instance:
-		l.close()
-		return nil, fmt.Errorf("%w: it has been started anew, and knows nothing of the work folder", agent.ErrForgotten)
+		return nil, final(fmt.Errorf("the agent cannot open %s: %s", hello.Root, w.Error))
 	}
-	s.token.Instance, s.link = w.Instance, l
+	l.instance = w.Instance
 	return l, nil
 }
 

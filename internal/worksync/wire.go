@@ -59,6 +59,8 @@ type link struct {
 	raw    *bufio.Reader
 	blocks *blockReader
 	in     *bufio.Reader
+	// instance is that of the welcome.
+	instance string
 
 	mu  sync.Mutex // for out
 	out *blockWriter
