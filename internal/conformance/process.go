@@ -26,15 +26,32 @@ func processes(file, text string) []int {
 	var found []int
 	for _, path := range paths {
 		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		content, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(bytes.ReplaceAll(content, []byte{0}, []byte{' '}), []byte(text)) {
+		if err == nil && pid != os.Getpid() && says(path, text) {
 			found = append(found, pid)
 		}
 	}
 	return found
+}
+
+// says says whether a file of /proc has a text, with blanks in place of zero bytes.
+func says(path, text string) bool {
+	content, err := os.ReadFile(path)
+	return err == nil && bytes.Contains(bytes.ReplaceAll(content, []byte{0}, []byte{' '}), []byte(text))
+}
+
+// endProcesses kills the processes that have a text in their arguments, and never another one that has got the number
+// of one that is gone.
+func endProcesses(text string) {
+	for _, pid := range processesWith(text) {
+		process, err := os.FindProcess(pid) // from here on it is that process or none
+		if err != nil {
+			continue
+		}
+		if says(fmt.Sprintf("/proc/%d/cmdline", pid), text) {
+			_ = process.Kill() // it fails if the process has ended
+		}
+		_ = process.Release() // it never fails on Linux
+	}
 }
 
 // hookProcess is the process of this program's that has the tracking id in its environment: the hook that the runner

@@ -309,9 +309,7 @@ func (sc *scene) leave(ctx context.Context) error {
 		_, _ = client.Call(ctx, hook.CleanupJob, nil, sc.currentState()) // whatever it leaves is removed next
 	}
 	for _, sleep := range sc.sleeps {
-		for _, pid := range processesWith(sleep) {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // what a broken hook started outside of any container
-		}
+		endProcesses(sleep) // a broken hook leaves them, also outside of containers
 	}
 	for _, l := range sc.listeners {
 		l.Close()
