@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,6 +32,9 @@ func inTerminal(t *testing.T, workflow string) *terminal {
 	r.Env = append(os.Environ(), "TMPDIR="+tmp, "TERM=dumb")
 	r.Stdin, r.Stdout, r.Stderr = screen, screen, screen
 	r.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // the tests may run under nohup, and what is caught here is the default there
+	defer signal.Stop(hangups)
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
