@@ -7,10 +7,13 @@ import (
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
+// guardBuild is the command's name, for the hook to start.
+const guardBuild = "guard-build"
+
 // newGuardBuildCmd is for hooks that build an image without an engine, and may be killed meanwhile.
 func newGuardBuildCmd(p *Process) *cobra.Command {
 	return &cobra.Command{
-		Use:    "guard-build",
+		Use:    guardBuild,
 		Short:  "Run the programs of an image build (started by the hook)",
 		Long:   "Reads what to run from standard input, and ends it all when that ends.",
 		Hidden: true,

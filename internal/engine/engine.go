@@ -55,6 +55,9 @@ type Engine interface {
 	// Build builds an image unless one with that tag is there already.
 	Build(ctx context.Context, spec BuildSpec, log io.Writer) error
 
+	// HasImage tells whether the image that Build makes for a tag is there.
+	HasImage(ctx context.Context, tag string) (bool, error)
+
 	// Images returns images that carry all the labels; RemoveImages removes such images by ID (in use: skipped).
 	Images(ctx context.Context, labels map[string]string) ([]Image, error)
 	RemoveImages(ctx context.Context, ids []string) error

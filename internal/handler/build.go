@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -67,7 +66,7 @@ func (h *Handler) build(ctx context.Context, dockerfile string, baseImages []str
 	if err != nil {
 		return "", contextVerdict(err)
 	}
-	if h.hasImage(ctx, actionTag(hash)) {
+	if has, err := h.Engine.HasImage(ctx, actionTag(hash)); err == nil && has { // if it cannot be told, the image is built
 		return actionTag(hash), nil
 	}
 	dir, err := os.MkdirTemp(h.Store.Dir, buildPrefix+"*") // 0700, where no job can write
@@ -110,14 +109,6 @@ func (h *Handler) buildCopy(ctx context.Context, dir, name string, baseImages []
 }
 
 func actionTag(hash string) string { return "gantry-action:" + hash[:32] }
-
-// hasImage says whether an action's image is there. If it cannot be told, the image is built.
-func (h *Handler) hasImage(ctx context.Context, tag string) bool {
-	images, err := h.Engine.Images(ctx, map[string]string{LabelRole: roleImage})
-	return err == nil && slices.ContainsFunc(images, func(i engine.Image) bool {
-		return slices.ContainsFunc(i.Tags, func(t string) bool { return t == tag || strings.HasSuffix(t, "/"+tag) })
-	})
-}
 
 func contextVerdict(err error) error {
 	if isNoSpace(err) {

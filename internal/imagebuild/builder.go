@@ -94,6 +94,21 @@ func (b *Builder) Build(ctx context.Context, spec engine.BuildSpec, log io.Write
 	return image.pulled(digest), nil
 }
 
+// Has tells whether the registry has the image that Build makes of a tag.
+func (b *Builder) Has(ctx context.Context, tag string) (bool, error) {
+	image, err := b.image(tag)
+	if err != nil {
+		return false, err
+	}
+	switch _, err := b.find(ctx, image); {
+	case errors.Is(err, engine.ErrImageNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("looking for %s: %w", image.pushed, err)
+	}
+	return true, nil
+}
+
 // Ref is the reference by which a pod pulls the image that Build makes of a tag, without a digest. It asks nobody.
 func (b *Builder) Ref(tag string) (string, error) {
 	image, err := b.image(tag)

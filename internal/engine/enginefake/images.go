@@ -51,6 +51,16 @@ func (e *Engine) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	return nil
 }
 
+// HasImage is part of engine.Engine.
+func (e *Engine) HasImage(ctx context.Context, tag string) (bool, error) {
+	if err := e.called(ctx, "HasImage"); err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.images[tag] != nil, nil
+}
+
 // Images is part of engine.Engine.
 func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]engine.Image, error) {
 	if err := e.called(ctx, "Images"); err != nil {

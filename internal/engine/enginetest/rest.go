@@ -96,6 +96,7 @@ func (v *env) removeImages() []engine.Image {
 
 func checkBuild(v *env) {
 	spec := v.build()
+	v.hasImage(spec.Tag, false)
 	before := time.Now()
 	if err := v.Build(v.Context(), spec, &v.log); err != nil {
 		v.Fatal(err)
@@ -103,6 +104,7 @@ func checkBuild(v *env) {
 	if v.log.Len() == 0 {
 		v.Error("the build said nothing")
 	}
+	v.hasImage(spec.Tag, true)
 	v.log.Reset()
 	if err := v.Build(v.Context(), spec, &v.log); err != nil || v.log.Len() > 0 {
 		v.Errorf("building it again did something: %v %s", err, v.log.String())
@@ -125,8 +127,15 @@ func checkBuild(v *env) {
 	if left := v.removeImages(); len(left) > 0 {
 		v.Errorf("after removal there is %+v", left)
 	}
+	v.hasImage(spec.Tag, false)
 	if err := v.RemoveImages(v.Context(), []string{i.ID}); err != nil {
 		v.Errorf("removing it again: %v", err)
+	}
+}
+
+func (v *env) hasImage(tag string, want bool) {
+	if has, err := v.HasImage(v.Context(), tag); err != nil || has != want {
+		v.Errorf("that there is an image %s: %t (%v), want %t", tag, has, err, want)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -13,8 +15,12 @@ import (
 type Builder interface {
 	// Build builds and pushes an image unless it is there, and gives the name that nodes pull it by.
 	Build(ctx context.Context, spec engine.BuildSpec, log io.Writer) (ref string, err error)
-	// Ref is that name, without asking anybody.
+	// Has tells whether it is there.
+	Has(ctx context.Context, tag string) (bool, error)
+	// Ref is the name that nodes pull it by, without asking anybody.
 	Ref(tag string) (string, error)
+	// Config is what the image says of itself.
+	Config(ctx context.Context, tag string) (*v1.ConfigFile, error)
 	// PullCredentials are for the nodes; nil: they need none.
 	PullCredentials(ctx context.Context) (*engine.Credentials, error)
 	// Images lists what was built, RemoveImages removes it by ID.
@@ -36,6 +42,14 @@ func noBuilder() error {
 		"a Dockerfile action: nothing is configured here that could build its image")
 }
 
+// HasImage is part of engine.Engine.
+func (d *Driver) HasImage(ctx context.Context, tag string) (bool, error) {
+	if d.opts.Builder == nil {
+		return false, nil
+	}
+	return d.opts.Builder.Has(ctx, tag)
+}
+
 // Images is part of engine.Engine. All images of the registry's repository are ours; labels are not asked for.
 func (d *Driver) Images(ctx context.Context, _ map[string]string) ([]engine.Image, error) {
 	if d.opts.Builder == nil {
@@ -55,9 +69,21 @@ func (d *Driver) RemoveImages(ctx context.Context, ids []string) error {
 	return d.opts.Builder.RemoveImages(ctx, ids)
 }
 
-// built makes a step's specification name the image as nodes know it, if the driver has built it.
-func (d *Driver) built(ctx context.Context, spec engine.ContainerSpec) (engine.ContainerSpec, error) {
-	if d.opts.Builder == nil || !spec.Built {
+// readConfig reads what a step's image says of itself.
+func (d *Driver) readConfig(ctx context.Context, spec engine.ContainerSpec) (*imageConfig, error) {
+	if !spec.Built || d.opts.Builder == nil {
+		return d.images.config(ctx, spec.Image, spec.Credentials)
+	}
+	file, err := d.opts.Builder.Config(ctx, spec.Image)
+	if err != nil {
+		return nil, err
+	}
+	return configOf(file), nil
+}
+
+// pulled makes a step's specification name the image as nodes know it, if it was built.
+func (d *Driver) pulled(ctx context.Context, spec engine.ContainerSpec) (engine.ContainerSpec, error) {
+	if !spec.Built || d.opts.Builder == nil {
 		return spec, nil
 	}
 	ref, err := d.opts.Builder.Ref(spec.Image)

@@ -46,7 +46,7 @@ type wantedImage struct {
 }
 
 func newImages(keychain authn.Keychain) *images {
-	return &images{keychain: keychain, read: readConfig, known: map[wantedImage]func() (*imageConfig, error){}}
+	return &images{keychain: keychain, read: askConfig, known: map[wantedImage]func() (*imageConfig, error){}}
 }
 
 // config is an image's configuration. creds nil: those of the machine, if any.
@@ -83,7 +83,7 @@ func (i *images) ask(ctx context.Context, want wantedImage) (*imageConfig, error
 	return configOf(file), nil
 }
 
-func readConfig(ctx context.Context, ref name.Reference, auth remote.Option) (*v1.ConfigFile, error) {
+func askConfig(ctx context.Context, ref name.Reference, auth remote.Option) (*v1.ConfigFile, error) {
 	image, err := remote.Image(ref, auth, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
 	if err != nil {
 		return nil, err

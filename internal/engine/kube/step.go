@@ -23,15 +23,15 @@ import (
 // StartStep is part of engine.Engine. network is the pod of the job; without one the step goes to the runner's own pod, or
 // gets one of its own.
 func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, network string, log io.Writer) (*engine.StepContainer, error) {
-	spec, err := d.built(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
 	s := &stepRun{d: d, spec: spec, log: &locked{w: log}, gone: make(chan struct{})}
 	g, first := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.choose(first, network) })
 	g.Go(func() error { return s.readImage(first) })
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err == nil {
+		s.spec, err = d.pulled(ctx, spec)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("starting %s (%s): %w", spec.Title, spec.Image, err)
 	}
 	if err := s.start(ctx); err != nil {
@@ -98,7 +98,7 @@ func (s *stepRun) joinPod(ctx context.Context, name string) error {
 func (s *stepRun) readImage(ctx context.Context) (err error) {
 	own := !runsAgent(s.spec) && s.spec.Entrypoint == "" && !hasEntrypoint(s.spec.Options)
 	if s.spec.ReadImage || own {
-		s.image, err = s.d.images.config(ctx, s.spec.Image, s.spec.Credentials)
+		s.image, err = s.d.readConfig(ctx, s.spec)
 	}
 	if err != nil && !s.spec.ReadImage {
 		return nil // the node starts it

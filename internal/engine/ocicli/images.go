@@ -41,8 +41,8 @@ func (d *Driver) inspectImages(ctx context.Context, names ...string) ([]imageIns
 	return found, nil
 }
 
-// hasImage tells whether the engine's store has an image.
-func (d *Driver) hasImage(ctx context.Context, name string) (bool, error) {
+// HasImage is part of engine.Engine: it tells whether the engine's store has an image.
+func (d *Driver) HasImage(ctx context.Context, name string) (bool, error) {
 	_, err := d.inspectImages(ctx, name)
 	if errors.Is(err, engine.ErrImageNotFound) {
 		return false, nil
@@ -52,7 +52,7 @@ func (d *Driver) hasImage(ctx context.Context, name string) (bool, error) {
 
 // Build is part of engine.Engine.
 func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer) error {
-	if has, err := d.hasImage(ctx, spec.Tag); has || err != nil {
+	if has, err := d.HasImage(ctx, spec.Tag); has || err != nil {
 		return err
 	}
 	file := spec.Dockerfile

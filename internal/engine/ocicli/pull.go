@@ -61,7 +61,7 @@ func (d *Driver) missingFrom(ctx context.Context, images []wanted) (missing []wa
 		if !w.checksStore() {
 			return nil
 		}
-		has, err := d.hasImage(ctx, w.image)
+		has, err := d.HasImage(ctx, w.image)
 		if !has && err == nil {
 			mu.Lock()
 			defer mu.Unlock()
