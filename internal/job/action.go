@@ -86,7 +86,7 @@ func (x *execution) inputs() ([]pair, error) {
 		return nil, err
 	}
 	x.warnOfInputs(inputs)
-	defaults := evaluator{file: filepath.Join(u.dir, u.action.File), scope: x.evaluator().scope}
+	defaults := evaluator{source: u.action.Source(u.dir), scope: x.evaluator().scope}
 	for _, input := range u.action.Inputs {
 		if _, given := value(inputs, input.Name); given {
 			continue

@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/gantry-ci/gantry/internal/jobevent"
 	"github.com/gantry-ci/gantry/internal/workflow"
@@ -12,7 +11,7 @@ import (
 func (x *execution) runComposite(ctx context.Context, s stage, inputs []pair) error {
 	f := &frame{
 		steps: newSteps(), inputs: object(inputs, false), outer: x, result: jobevent.Success,
-		file: filepath.Join(x.use.dir, x.use.action.File),
+		source: x.use.action.Source(x.use.dir),
 	}
 	switch s {
 	case pre:

@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -49,7 +48,7 @@ func (x *execution) containers() (request, error) {
 			return req, err
 		}
 		if services, err = workflow.ServicesOf(value); err != nil {
-			return req, fmt.Errorf("%s:%d: %w", e.file, services.Expr.Pos.Line, err)
+			return req, e.source.Wrap(services.Expr.Pos, err)
 		}
 	}
 	for _, s := range services.List {
@@ -76,7 +75,7 @@ func (e evaluator) container(c *workflow.Container) (*workflow.Container, error)
 	}
 	made, err := workflow.ContainerOf(value)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d:%d: %w", e.file, c.Expr.Pos.Line, c.Expr.Pos.Col, err)
+		return nil, e.source.Wrap(c.Expr.Pos, err)
 	}
 	return made, nil
 }
@@ -194,8 +193,9 @@ func (x *execution) registry(e evaluator, c workflow.Credentials, image string) 
 		if err != nil {
 			return nil, err
 		}
+		place := c.Expr.Pos
 		if c, err = workflow.CredentialsOf(value); err != nil {
-			return nil, err
+			return nil, e.source.Wrap(place, err)
 		}
 	}
 	values, err := e.texts([]workflow.Text{c.Username, c.Password})

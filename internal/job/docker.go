@@ -60,7 +60,7 @@ func entryPoint(a *workflow.DockerAction, s stage, inputs []pair) string {
 // withInputs sees the action's inputs too.
 func (x *execution) withInputs(inputs []pair) evaluator {
 	e := x.evaluator()
-	e.file = filepath.Join(x.use.dir, x.use.action.File)
+	e.source = x.use.action.Source(x.use.dir)
 	e.scope.Contexts["inputs"] = object(inputs, false)
 	return e
 }

@@ -2,7 +2,6 @@ package job
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/gantry-ci/gantry/internal/expr"
 	"github.com/gantry-ci/gantry/internal/workflow"
@@ -10,8 +9,8 @@ import (
 
 // evaluator evaluates texts of one file; its errors say where.
 type evaluator struct {
-	file  string
-	scope expr.Scope
+	source workflow.Source
+	scope  expr.Scope
 }
 
 func (e evaluator) at(t workflow.Text, err error) error {
@@ -19,8 +18,7 @@ func (e evaluator) at(t workflow.Text, err error) error {
 	if !errors.As(err, &fault) || !t.Pos.IsValid() {
 		return err
 	}
-	pos := t.At(fault.Offset)
-	return fmt.Errorf("%s:%d:%d: %s", e.file, pos.Line, pos.Col, fault.Message)
+	return e.source.Fault(t.At(fault.Offset), fault.Message)
 }
 
 func (e evaluator) value(t workflow.Text) (expr.Value, error) {
@@ -90,7 +88,7 @@ func (e evaluator) vars(v workflow.Vars) ([]pair, error) {
 	}
 	object, ok := value.(expr.Object)
 	if !ok {
-		return nil, fmt.Errorf("%s:%d:%d: an object is expected here", e.file, v.Expr.Pos.Line, v.Expr.Pos.Col)
+		return nil, e.source.Fault(v.Expr.Pos, "an object is expected here")
 	}
 	var pairs []pair
 	for _, name := range object.Names() {

@@ -17,7 +17,7 @@ import (
 type frame struct {
 	steps  *steps
 	inputs *expr.Map
-	file   string // for errors
+	source workflow.Source // for errors
 	// Of composite actions only: the step that uses it, and the result so far.
 	outer  *execution
 	result jobevent.Result
@@ -190,7 +190,7 @@ func (x *execution) seeing(resolve func(string) string) evaluator {
 			contexts["needs"] = x.job.Needs
 		}
 	}
-	return evaluator{x.frame.file, expr.Scope{Contexts: contexts, HashFiles: x.hashFiles, Status: x.status()}}
+	return evaluator{x.frame.source, expr.Scope{Contexts: contexts, HashFiles: x.hashFiles, Status: x.status()}}
 }
 
 // status is what the status functions give: in a composite action success and failure are its own.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/jobevent"
 	"github.com/gantry-ci/gantry/internal/joblog"
+	"github.com/gantry-ci/gantry/internal/workflow"
 )
 
 // stepLog is the log of one step. It masks all that it is given. It may be used by several goroutines.
@@ -40,6 +41,16 @@ func (l *stepLog) group(title string)  { l.print("group", title) }
 func (l *stepLog) endgroup()           { l.print("endgroup", "") }
 func (l *stepLog) warning(text string) { l.annotate("warning", text) }
 func (l *stepLog) error(text string)   { l.annotate("error", text) }
+
+// tell shows an error. One of the file has its line below it.
+func (l *stepLog) tell(err error) {
+	for text, excerpt := range workflow.Tell(err) {
+		l.error(text)
+		if excerpt != "" {
+			l.line(excerpt)
+		}
+	}
+}
 
 func (l *stepLog) annotate(kind, text string) {
 	l.print(kind, text)

@@ -76,7 +76,7 @@ func newRunner(opts Options, j Job) (*runner, error) {
 	}
 	r.hooks = newHooks(opts, r.dirs, j.Key, r.masks.Mask)
 	r.background = newBackground(r)
-	r.main = &frame{steps: newSteps(), inputs: j.Inputs, file: j.Workflow.File}
+	r.main = &frame{steps: newSteps(), inputs: j.Inputs, source: j.Workflow.Source()}
 	return r, nil
 }
 

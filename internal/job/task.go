@@ -82,7 +82,7 @@ func (x *execution) decide(condition workflow.Text, err error) (v verdict, run b
 	}
 	switch {
 	case err != nil:
-		x.log.error(err.Error())
+		x.log.tell(err)
 		return verdict{jobevent.Failure, jobevent.Failure}, false
 	case !holds:
 		return verdict{jobevent.Skipped, jobevent.Skipped}, false
@@ -139,7 +139,7 @@ func (x *execution) timeout() float64 {
 	minutes, err := x.evaluator().number(x.step.TimeoutMinutes)
 	if err != nil {
 		x.log.error("An error occurred when attempting to determine the step timeout.")
-		x.log.error(err.Error())
+		x.log.tell(err)
 	}
 	return minutes
 }
@@ -155,7 +155,7 @@ func (x *execution) judge(ctx context.Context, err error, minutes float64) jobev
 		}
 		return jobevent.Failure
 	case ctx.Err() == nil:
-		x.log.error(err.Error())
+		x.log.tell(err)
 		return jobevent.Failure
 	case errors.Is(context.Cause(ctx), errStepTimeout):
 		what := "action"
@@ -177,7 +177,7 @@ func (x *execution) forgive(outcome jobevent.Result) jobevent.Result {
 	forgiven, err := x.evaluator().flag(x.step.ContinueOnError)
 	if err != nil {
 		x.log.error("The step failed and an error occurred when attempting to determine whether to continue on error.")
-		x.log.error(err.Error())
+		x.log.tell(err)
 	}
 	if err == nil && forgiven {
 		return jobevent.Success

@@ -172,8 +172,7 @@ func (x *execution) load(ctx context.Context, u *use) error {
 	var problems []error
 	for _, f := range findings {
 		if f.Severity == workflow.Error {
-			f.File = filepath.Join(u.dir, f.File)
-			problems = append(problems, errors.New(f.String()))
+			problems = append(problems, f.Fault(u.dir))
 		}
 	}
 	if len(problems) > 0 {
@@ -192,7 +191,7 @@ func (x *execution) load(ctx context.Context, u *use) error {
 
 // placed puts the place of a step before an error.
 func (x *execution) placed(step *workflow.Step, err error) error {
-	return fmt.Errorf("%s:%d:%d: %w", x.frame.file, step.Uses.Text.Pos.Line, step.Uses.Text.Pos.Col, err)
+	return x.frame.source.Wrap(step.Uses.Text.Pos, err)
 }
 
 // plan makes the tasks of the job's steps: those of pre steps, and the steps themselves.

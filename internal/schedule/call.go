@@ -43,10 +43,10 @@ func (i *instance) callInputs(s *scheduler) (*expr.Map, error) {
 		}
 		given[argument.Name] = value
 	}
-	defaults := evaluator{call.Path, expr.Scope{Contexts: map[string]expr.Value{"github": s.Github, "vars": s.Vars}}}
+	defaults := evaluator{call.Workflow.Source(), expr.Scope{Contexts: map[string]expr.Value{"github": s.Github, "vars": s.Vars}}}
 	inputs, err := workflow.InputValues(call.Workflow.Call.Inputs, given, defaults.value)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d:%d: calling %s: %w", e.file, call.Uses.Pos.Line, call.Uses.Pos.Col, call.Path, err)
+		return nil, e.source.Wrap(call.Uses.Pos, fmt.Errorf("calling %s: %w", call.Path, err))
 	}
 	return inputs, nil
 }
@@ -77,23 +77,23 @@ func (i *instance) callSecrets(s *scheduler) (map[string]string, error) {
 	return given, nil
 }
 
-// callOutputs are the outputs that the called workflow gives. One that cannot be evaluated is told and left out.
-func (i *instance) callOutputs(g *graph) map[string]string {
+// callOutputs are the outputs that the called workflow gives, but for those that cannot be evaluated.
+func (i *instance) callOutputs(g *graph) (map[string]string, error) {
 	s, jobs := i.scheduler, expr.NewMap()
 	for _, n := range g.nodes {
 		jobs.Set(n.job.ID, jobContext(n.outcome))
 	}
-	e := evaluator{g.workflow.File, expr.Scope{Contexts: map[string]expr.Value{
+	e := evaluator{g.workflow.Source(), expr.Scope{Contexts: map[string]expr.Value{
 		"github": s.Github, "vars": s.Vars, "inputs": g.inputs, "jobs": jobs,
 	}}}
-	outputs := map[string]string{}
+	outputs, problems := map[string]string{}, []error(nil)
 	for _, output := range g.workflow.Call.Outputs {
 		value, err := e.text(output.Value)
 		if err != nil {
-			s.errs = append(s.errs, err)
+			problems = append(problems, err)
 			continue
 		}
 		outputs[output.Name] = value
 	}
-	return outputs
+	return outputs, errors.Join(problems...)
 }

@@ -12,8 +12,8 @@ import (
 
 // evaluator evaluates texts of one workflow file; its errors say where.
 type evaluator struct {
-	file  string
-	scope expr.Scope
+	source workflow.Source
+	scope  expr.Scope
 }
 
 func (e evaluator) at(t workflow.Text, err error) error {
@@ -21,18 +21,7 @@ func (e evaluator) at(t workflow.Text, err error) error {
 	if !errors.As(err, &fault) {
 		return err
 	}
-	return &placedError{e.file, t.At(fault.Offset), fault.Message}
-}
-
-// placedError is a fault of the file.
-type placedError struct {
-	file    string
-	pos     workflow.Pos
-	message string
-}
-
-func (e *placedError) Error() string {
-	return fmt.Sprintf("%s:%d:%d: %s", e.file, e.pos.Line, e.pos.Col, e.message)
+	return e.source.Fault(t.At(fault.Offset), fault.Message)
 }
 
 func (e evaluator) value(t workflow.Text) (expr.Value, error) {
@@ -76,7 +65,7 @@ func (e evaluator) number(n workflow.Number) (int, error) {
 // evaluator sees what a job's keys outside of its steps see: no env, no secrets, no steps.
 func (n *node) evaluator(s *scheduler) evaluator {
 	contexts := map[string]expr.Value{"github": s.Github, "vars": s.Vars, "inputs": n.graph.inputs, "needs": n.needsContext()}
-	return evaluator{n.graph.workflow.File, expr.Scope{Contexts: contexts}}
+	return evaluator{n.graph.workflow.Source(), expr.Scope{Contexts: contexts}}
 }
 
 // needsContext has the direct needs only, as on GitHub.
@@ -151,7 +140,7 @@ func (n *node) combinations(s *scheduler, e evaluator) (chosen []indexed, total 
 		return []indexed{{}}, 1, nil
 	}
 	value, err := matrix.Tree.Resolve(e.value)
-	var placed *placedError
+	var placed *workflow.Fault
 	if errors.As(err, &placed) {
 		return nil, 0, placed // Resolve puts its own words for the place before it
 	} else if err != nil {
@@ -159,7 +148,7 @@ func (n *node) combinations(s *scheduler, e evaluator) (chosen []indexed, total 
 	}
 	all, err := workflow.Expand(value)
 	if err != nil {
-		return nil, 0, &placedError{e.file, matrix.Tree.Pos, err.Error()}
+		return nil, 0, e.source.Fault(matrix.Tree.Pos, err.Error())
 	}
 	for i := range all {
 		if all[i].Has(s.Matrix) {

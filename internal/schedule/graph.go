@@ -165,16 +165,23 @@ func (n *node) over(outcome Outcome) {
 		n.cancel()
 	}
 	if g := n.graph; g.caller != nil && g.isOver() {
-		g.caller.end(Outcome{Result: called(g.result()), Outputs: g.caller.callOutputs(g)})
+		g.caller.end(g.caller.called(g))
 	}
 }
 
-// called is the result of a job whose workflow ended so: it has run, even if none of its jobs had to.
-func called(result jobevent.Result) jobevent.Result {
-	if result == jobevent.Skipped {
-		return jobevent.Success
+// called is the outcome of a job whose workflow has ended: it has run, even if none of its jobs had to. Outputs that
+// cannot be evaluated are told, and fail it.
+func (i *instance) called(g *graph) Outcome {
+	outputs, err := i.callOutputs(g)
+	if err != nil {
+		i.scheduler.tellUnstarted(i.Key, i.Name, jobevent.Failure, err)
+		return Outcome{Result: jobevent.Failure, Outputs: outputs}
 	}
-	return result
+	result := g.result()
+	if result == jobevent.Skipped {
+		result = jobevent.Success
+	}
+	return Outcome{Result: result, Outputs: outputs}
 }
 
 // instance is one run of a job.

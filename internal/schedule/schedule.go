@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/expr"
@@ -214,9 +215,12 @@ func (s *scheduler) end(n *node, result jobevent.Result, err error) {
 func (s *scheduler) tellUnstarted(key, name string, result jobevent.Result, err error) {
 	now := time.Now()
 	s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.JobStarted, Job: key, Text: name})
-	if err != nil {
-		s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.Line, Job: key, Style: "error", Text: err.Error()})
-		s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.Annotation, Job: key, Style: "error", Text: err.Error()})
+	for text, excerpt := range workflow.Tell(err) {
+		s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.Line, Job: key, Style: "error", Text: text})
+		for line := range strings.Lines(excerpt) {
+			s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.Line, Job: key, Text: strings.TrimSuffix(line, "\n")})
+		}
+		s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.Annotation, Job: key, Style: "error", Text: text})
 	}
 	s.Sink.Event(jobevent.Event{Time: now, Kind: jobevent.JobEnded, Job: key, Result: result})
 }

@@ -22,6 +22,8 @@ type Action struct {
 	Node      *NodeAction
 	Docker    *DockerAction
 	Composite []*Step
+
+	lines []string
 }
 
 // Input finds an input by its name; upper and lower case are the same.
@@ -80,7 +82,7 @@ func LoadAction(fsys fs.FS, dir string) (*Action, []Finding, error) {
 func parseAction(file string, data []byte) (*Action, []Finding) {
 	doc, err := parseDocument(file, data)
 	r := newReader(doc)
-	action := &Action{File: file}
+	action := &Action{File: file, lines: doc.lines}
 	if err != nil {
 		r.documentError(err)
 		return action, r.findings

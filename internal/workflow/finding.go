@@ -48,11 +48,7 @@ type Finding struct {
 
 // String says all in one line: "FILE:LINE:COL: error: MESSAGE [KIND]".
 func (f Finding) String() string {
-	place := f.File
-	if f.Pos.IsValid() {
-		place = fmt.Sprintf("%s:%d:%d", f.File, f.Pos.Line, f.Pos.Col)
-	}
-	return fmt.Sprintf("%s: %s: %s [%s]", place, f.Severity, f.Message, f.Kind)
+	return fmt.Sprintf("%s%s: %s: %s [%s]", f.File, suffix(f.Pos), f.Severity, f.Message, f.Kind)
 }
 
 // Render is String with the line of the file and a caret under the place below it.
@@ -60,15 +56,31 @@ func (f Finding) Render() string {
 	if f.Source == "" {
 		return f.String() + "\n"
 	}
-	number := fmt.Sprintf("%4d", f.Pos.Line)
+	return f.String() + "\n" + excerpt(f.Pos, f.Source) + "\n"
+}
+
+// suffix is ":LINE:COL", or "" for no place.
+func suffix(pos Pos) string {
+	if !pos.IsValid() {
+		return ""
+	}
+	return fmt.Sprintf(":%d:%d", pos.Line, pos.Col)
+}
+
+// excerpt is a line of a file with its number, and a line with a caret under the place. It is "" for no line.
+func excerpt(pos Pos, line string) string {
+	if line == "" {
+		return ""
+	}
+	number := fmt.Sprintf("%4d", pos.Line)
 	source := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, f.Source)
-	caret := strings.Repeat(" ", min(max(f.Pos.Col-1, 0), len([]rune(source))))
-	return fmt.Sprintf("%s\n%s | %s\n%*s | %s^\n", f, number, source, len(number), "", caret)
+	}, line)
+	caret := strings.Repeat(" ", min(max(pos.Col-1, 0), len([]rune(source))))
+	return fmt.Sprintf("%s | %s\n%*s | %s^", number, source, len(number), "", caret)
 }
 
 // Blocking tells whether one of the findings is an error.

@@ -15,6 +15,8 @@ type Workflow struct {
 	Jobs     []*Job // in the order of the file
 	// Ignored is what the file says and a run on this machine does not do, of the workflow and of all its jobs.
 	Ignored []Note
+
+	lines []string
 }
 
 // Job finds a job by its id; upper and lower case are the same. It is nil if there is none.

@@ -5,7 +5,7 @@ import (
 )
 
 func (r *reader) workflow() *Workflow {
-	w := &Workflow{Name: r.file, File: r.file}
+	w := &Workflow{Name: r.file, File: r.file, lines: r.lines}
 	if r.root == nil {
 		r.report(Pos{1, 1}, Error, kindSyntax, "the workflow is empty")
 		return w
