@@ -1,9 +1,7 @@
 package imagebuild
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,11 +18,11 @@ import (
 func TestRealPod(t *testing.T) {
 	testbed.Kubernetes(t)
 	if !kubetest.Inside() {
-		dir := portableBuildah(t)
+		dir := kubetest.Portable(t, "buildah")
 		kubetest.InPod(t, kubetest.RunnerSpec{Copy: []string{dir}}, buildahVariable+"="+filepath.Join(dir, "buildah"))
 		return
 	}
-	settleLibraries(t)
+	kubetest.Settle(t, filepath.Dir(os.Getenv(buildahVariable)))
 	s := podScene(t)
 	s.dockerfile("RUN id -u && mkdir /made && chown 33:44 /made && echo 'from the build' >/made/text", `ENTRYPOINT ["cat", "/made/text"]`)
 	ref, err := s.build(t.Context())
@@ -60,7 +58,7 @@ func TestRealPod(t *testing.T) {
 func TestRealRestrictedRunner(t *testing.T) {
 	testbed.Kubernetes(t)
 	if !kubetest.Inside() {
-		dir := portableBuildah(t)
+		dir := kubetest.Portable(t, "buildah")
 		kubetest.InPod(t, kubetest.RunnerSpec{Copy: []string{dir}, UID: 1001, Restricted: true, NamespaceLabels: []string{"pod-security.kubernetes.io/enforce=restricted"}},
 			buildahVariable+"="+filepath.Join(dir, "buildah"))
 		return
@@ -69,25 +67,6 @@ func TestRealRestrictedRunner(t *testing.T) {
 	s.dockerfile("RUN id")
 	_, err := s.build(t.Context())
 	s.blames(err, verdict.Configuration, "allowPrivilegeEscalation", "kubernetes.build.address")
-}
-
-// settleLibraries puts what buildah links where every program of the pod finds it: buildah starts itself again with an
-// empty environment.
-func settleLibraries(t *testing.T) {
-	t.Helper()
-	libraries, err := filepath.Glob(filepath.Join(filepath.Dir(os.Getenv(buildahVariable)), "lib*.so*"))
-	if err != nil || len(libraries) == 0 {
-		t.Fatalf("no libraries: %v", err)
-	}
-	for _, library := range libraries {
-		text, err := os.ReadFile(library)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if to := filepath.Join("/usr/lib", filepath.Base(library)); !exists(to) {
-			writeFile(t, to, string(text), 0o755)
-		}
-	}
 }
 
 // buildahVariable tells a test in a pod where buildah is.
@@ -100,34 +79,4 @@ func podScene(t *testing.T) *scene {
 	s := sceneWith(t, &registry, Config{Tool: "buildah", Path: os.Getenv(buildahVariable)})
 	s.Config.Registry = registry.Addr + "/" + strings.ToLower(kubetest.Self(t).Namespace)
 	return s
-}
-
-// portableBuildah is a folder with buildah and all that it links, for an image that has neither.
-func portableBuildah(t *testing.T) string {
-	t.Helper()
-	program, err := exec.LookPath("buildah")
-	if err != nil {
-		t.Skip("there is no buildah")
-	}
-	out, err := exec.CommandContext(t.Context(), "ldd", program).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	copied := map[string]string{program: "buildah.real"}
-	for line := range strings.Lines(string(out)) {
-		if _, rest, ok := strings.Cut(line, "=> /"); ok {
-			file := "/" + strings.Fields(rest)[0]
-			copied[file] = filepath.Base(file)
-		}
-	}
-	for from, to := range copied {
-		text, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		writeFile(t, filepath.Join(dir, to), string(text), 0o755)
-	}
-	writeFile(t, filepath.Join(dir, "buildah"), fmt.Sprintf("#!/bin/sh\nexport LD_LIBRARY_PATH=%s\nexec %s/buildah.real \"$@\"\n", dir, dir), 0o755)
-	return dir
 }
