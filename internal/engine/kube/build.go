@@ -96,3 +96,17 @@ func (d *Driver) pulled(ctx context.Context, spec engine.ContainerSpec) (engine.
 	}
 	return spec, err
 }
+
+// actionCredentials notes those for images that steps of a job will build: their containers come into the job's pod, whose
+// pull secrets cannot be changed then.
+func (d *Driver) actionCredentials(ctx context.Context, s *secrets) error {
+	if d.opts.Builder == nil {
+		return nil
+	}
+	spec, err := d.pulled(ctx, engine.ContainerSpec{Image: "gantry-action:any", Built: true})
+	if err != nil {
+		return err
+	}
+	s.credentials(&member{spec: spec})
+	return nil
+}
