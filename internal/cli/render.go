@@ -13,6 +13,7 @@ import (
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/config"
+	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/podspec/podlabel"
@@ -164,6 +165,7 @@ func (p *Process) kubeSettings(cfg *config.Config, parsed *template.Template) ku
 		Mode: k.Mode, Volume: k.Volume, LinkVolume: k.GithubVolume, Claim: k.Claim, AgentImage: k.AgentImage,
 		UseScheduler: k.UseScheduler, Template: parsed, Labels: podlabel.OfJob(k.Labels, p.Getenv),
 		Limits: cfg.Limits, Unsupported: k.UnsupportedOptions,
+		Step: engine.Timeouts{Schedule: cfg.Timeouts.Schedule, Start: cfg.Timeouts.Start},
 	}
 }
 

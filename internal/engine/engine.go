@@ -126,6 +126,8 @@ type NetworkSpec struct {
 
 // Timeouts bound the phases of StartJob. Zero means no bound.
 type Timeouts struct {
+	// Schedule is how long to wait for a place to run, where there are several machines.
+	Schedule            time.Duration
 	Pull, Start, Health time.Duration
 }
 

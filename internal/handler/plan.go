@@ -95,7 +95,7 @@ func (p *planner) jobSpec(args *hook.PrepareJobArgs, dir agentDir) (engine.JobSp
 
 func (h *Handler) timeouts() engine.Timeouts {
 	t := h.Config.Timeouts
-	return engine.Timeouts{Pull: t.Pull, Start: t.Start, Health: t.Health}
+	return engine.Timeouts{Schedule: t.Schedule, Pull: t.Pull, Start: t.Start, Health: t.Health}
 }
 
 // container plans what job, service and step containers have in common.

@@ -230,3 +230,13 @@ func TestWorkFolderIsFound(t *testing.T) {
 		}
 	}
 }
+
+// Each phase of a job has its bound from the configuration.
+func TestTimeoutsReachTheEngine(t *testing.T) {
+	cfg := config.Default()
+	cfg.Timeouts.Schedule, cfg.Timeouts.Pull, cfg.Timeouts.Start, cfg.Timeouts.Health = 1, 2, 3, 4
+	spec, err := plan(t, cfg, &hook.PrepareJobArgs{})
+	if want := (engine.Timeouts{Schedule: 1, Pull: 2, Start: 3, Health: 4}); err != nil || spec.Timeouts != want {
+		t.Errorf("%+v (%v), want %+v", spec.Timeouts, err, want)
+	}
+}

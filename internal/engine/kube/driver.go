@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -52,8 +51,8 @@ type Settings struct {
 	Template *template.Template
 	// Labels are added to pods.
 	Labels map[string]string
-	// Patience is how long a step's own pod may wait for room in the cluster; 0: for ever. A job says it itself.
-	Patience time.Duration
+	// Step bounds the phases in which a step's container comes up, but for the pull, which it says itself, as jobs say all.
+	Step engine.Timeouts
 	// Limits bound each container; Unsupported says what becomes of options that cannot be honoured: "" or "warn", "fail".
 	Limits      config.Limits
 	Unsupported string

@@ -60,6 +60,7 @@ type jobRun struct {
 	members []*member // services, then the job container
 	pod     *corev1.Pod
 	secure  secrets
+	room    budget
 
 	mu     sync.Mutex
 	phases []engine.Phase
@@ -126,6 +127,7 @@ func (r *jobRun) readImages(ctx context.Context) error {
 
 func (r *jobRun) run(ctx context.Context) error {
 	r.addMembers()
+	r.room = newBudget(r.spec.Timeouts.Schedule)
 	if r.choice.Mode == InPod {
 		return r.runInPod(ctx)
 	}
@@ -218,7 +220,7 @@ func (r *jobRun) sayNotes(notes []string) {
 func (r *jobRun) attend(ctx context.Context, ready func(context.Context, *lookout, *member) error) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	l := r.d.newLookout(r.pod, r.members, r.spec.Timeouts, r.log)
+	l := r.d.newLookout(r.pod, r.members, r.spec.Timeouts, r.room, r.log)
 	g, waiting := errgroup.WithContext(watching)
 	g.Go(func() error { return l.run(waiting) })
 	var members errgroup.Group

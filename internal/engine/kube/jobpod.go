@@ -17,18 +17,19 @@ import (
 // runPod starts the job's containers in a pod of their own. A pod that its node refuses is made again, as long as there is
 // time: its room may have gone to another pod a moment before.
 func (r *jobRun) runPod(ctx context.Context) error {
-	start := time.Now()
 	for try := 0; ; try++ {
 		err := r.tryPod(ctx, try)
 		var refused *rejectedError
-		if !errors.As(err, &refused) {
+		switch {
+		case !errors.As(err, &refused):
 			return err
-		}
-		limit := r.spec.Timeouts.Start
-		if limit > 0 && time.Since(start) > limit || ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return refused.v
+		case r.room.spent():
+			return fmt.Errorf("there was no room for the pod within %s (%s): %w", r.room.limit, scheduleKey, refused.v)
+		case try == 0:
+			r.logf("the node has refused the job's pod (%v): gantry tries again", refused)
 		}
-		r.logf("the node has refused the job's pod (%v): once more", refused)
 		if err := r.d.api.DeletePod(ctx, r.pod.Name, string(r.pod.UID), 0); err != nil {
 			return err
 		}
@@ -48,7 +49,7 @@ func (r *jobRun) tryPod(ctx context.Context, try int) error {
 		unique = fmt.Sprintf("%s-%d", unique, try)
 	}
 	p := r.d.podPlan(r.home, r.choice.Mode, r.spec.Labels, r.members, &r.secure)
-	p.meta.Name, p.patience, p.log = podName(r.d.opts.Place.Pod, unique, "workflow"), r.spec.Timeouts.Start, r.log
+	p.meta.Name, p.room, p.log = podName(r.d.opts.Place.Pod, unique, "workflow"), r.room, r.log
 	pod, notes, err := p.make()
 	if err != nil {
 		return err
@@ -88,10 +89,10 @@ func (d *Driver) createPod(ctx context.Context, p *podPlan, pod *corev1.Pod) (*c
 		return nil, err
 	}
 	failpoint.Hit("container-creating")
-	made, err := d.createWithin(ctx, pod, p.patience, p.log)
+	made, err := d.createWithin(ctx, pod, p.room, p.log)
 	if isPodSecurity(err) {
 		restrictPod(pod)
-		if restricted, again := d.createWithin(ctx, pod, p.patience, p.log); again == nil {
+		if restricted, again := d.createWithin(ctx, pod, p.room, p.log); again == nil {
 			return restricted, nil
 		}
 	}
@@ -209,17 +210,29 @@ func verdictIn(err error) (*verdict.Error, bool) {
 // quotaPause is the time between two tries to make a pod for which the namespace's quota has no room.
 const quotaPause = 2 * time.Second
 
+// scheduleKey is the key of the configuration that bounds the waiting for room in the cluster.
+const scheduleKey = "timeouts.schedule"
+
+// budget is how long something may wait, since when; limit 0 is for ever.
+type budget struct {
+	since time.Time
+	limit time.Duration
+}
+
+func newBudget(limit time.Duration) budget { return budget{time.Now(), limit} }
+
+func (b budget) spent() bool { return b.limit > 0 && time.Since(b.since) >= b.limit }
+
 // createWithin makes a pod. While the namespace's quota is used up it waits, because other jobs end, but no longer than
-// limit (0: for ever).
-func (d *Driver) createWithin(ctx context.Context, pod *corev1.Pod, limit time.Duration, log io.Writer) (*corev1.Pod, error) {
-	start := time.Now()
+// room allows.
+func (d *Driver) createWithin(ctx context.Context, pod *corev1.Pod, room budget, log io.Writer) (*corev1.Pod, error) {
 	for said := false; ; said = true {
 		made, err := d.api.CreatePod(ctx, pod)
 		if !errors.Is(err, kubeapi.ErrQuota) {
 			return made, err
 		}
-		if limit > 0 && time.Since(start) > limit {
-			return nil, fmt.Errorf("there was no room for the pod within %s (timeouts.start): %w", limit, err)
+		if room.spent() {
+			return nil, fmt.Errorf("there was no room for the pod within %s (%s): %w", room.limit, scheduleKey, err)
 		}
 		if !said {
 			fmt.Fprintf(log, "gantry: waiting for room in the namespace: %v\n", err)

@@ -35,6 +35,7 @@ type lookout struct {
 	members []*member
 	limits  engine.Timeouts
 	start   time.Time
+	room    budget // for finding a node
 
 	mu        sync.Mutex
 	last      *corev1.Pod
@@ -45,10 +46,24 @@ type lookout struct {
 	warnings  []string // of the events
 }
 
-func (d *Driver) newLookout(pod *corev1.Pod, members []*member, limits engine.Timeouts, log io.Writer) *lookout {
-	return &lookout{
-		d: d, log: log, pod: pod.Name, uid: string(pod.UID), members: members, limits: limits, start: time.Now(),
-		last: pod, changed: make(chan struct{}), ready: map[string]bool{}, said: map[string]bool{},
+func (d *Driver) newLookout(pod *corev1.Pod, members []*member, limits engine.Timeouts, room budget, log io.Writer) *lookout {
+	l := &lookout{
+		d: d, log: log, pod: pod.Name, uid: string(pod.UID), members: members, limits: limits, start: time.Now(), room: room,
+		changed: make(chan struct{}), ready: map[string]bool{}, said: map[string]bool{},
+	}
+	l.see(pod)
+	return l
+}
+
+// see takes a state of the pod in.
+func (l *lookout) see(pod *corev1.Pod) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = pod
+	close(l.changed)
+	l.changed = make(chan struct{})
+	if pod.Spec.NodeName != "" && l.scheduled.IsZero() {
+		l.scheduled = time.Now()
 	}
 }
 
@@ -83,14 +98,7 @@ func (l *lookout) update(ctx context.Context, u kubeapi.Update) error {
 	case u.Pod == nil:
 		return l.goneVerdict()
 	}
-	l.mu.Lock()
-	l.last = u.Pod
-	close(l.changed)
-	l.changed = make(chan struct{})
-	if u.Pod.Spec.NodeName != "" && l.scheduled.IsZero() {
-		l.scheduled = time.Now()
-	}
-	l.mu.Unlock()
+	l.see(u.Pod)
 	return l.judge(ctx, u.Pod)
 }
 
@@ -196,20 +204,23 @@ func (l *lookout) patience(ctx context.Context) error {
 	if err := l.readEvents(ctx, waiting); err != nil {
 		return err
 	}
-	limit, key := l.limits.Start, "timeouts.start"
-	since := l.start
+	wait, key := l.room, scheduleKey
 	if !scheduled.IsZero() {
-		since = scheduled
-		if limit > 0 && l.limits.Pull > 0 {
-			limit, key = limit+l.limits.Pull, "timeouts.pull and timeouts.start"
-		} else {
-			limit = 0
-		}
+		wait, key = budget{scheduled, l.coming()}, "timeouts.pull and timeouts.start"
 	}
-	if limit <= 0 || time.Since(since) < limit {
+	if !wait.spent() {
 		return nil
 	}
-	return l.tooLate(pod, waiting, limit, key)
+	return l.tooLate(pod, waiting, wait.limit, key)
+}
+
+// coming is how long containers may take once their pod has a node: images are pulled and containers started, and no
+// answer tells when the one is over and the other begins.
+func (l *lookout) coming() time.Duration {
+	if l.limits.Pull <= 0 || l.limits.Start <= 0 {
+		return 0
+	}
+	return l.limits.Pull + l.limits.Start
 }
 
 // readEvents looks at what the cluster has noted about the pod. Without the permission for it, states have to tell.

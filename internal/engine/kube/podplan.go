@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,9 +40,9 @@ type podPlan struct {
 	meta     metav1.ObjectMeta
 	members  []*member
 	secure   *secrets
-	// patience is how long the pod may wait for room in the namespace, which log is told.
-	patience time.Duration
-	log      io.Writer
+	// room is how long the pod may wait for room in the namespace, which log is told.
+	room budget
+	log  io.Writer
 }
 
 // make gives the pod, and lines for the log. What must not stand in it is in p.secure then.

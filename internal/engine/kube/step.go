@@ -23,7 +23,7 @@ import (
 // StartStep is part of engine.Engine. network is the pod of the job; without one the step goes to the runner's own pod, or
 // gets one of its own.
 func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, network string, log io.Writer) (*engine.StepContainer, error) {
-	s := &stepRun{d: d, spec: spec, log: &locked{w: log}, gone: make(chan struct{})}
+	s := &stepRun{d: d, spec: spec, log: &locked{w: log}, gone: make(chan struct{}), room: newBudget(d.opts.Step.Schedule)}
 	g, first := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.choose(first, network) })
 	g.Go(func() error { return s.readImage(first) })
@@ -54,6 +54,7 @@ type stepRun struct {
 	pod    *corev1.Pod
 	plan   *podPlan // of a pod that was made for the step
 	secure secrets
+	room   budget
 
 	ended bool // the container has ended by itself
 	gone  chan struct{}
@@ -295,7 +296,7 @@ func hasVolume(pod *corev1.Pod, name string) bool {
 func (s *stepRun) startOwnPod(ctx context.Context, m *member) error {
 	m.name = "job"
 	s.plan = s.d.podPlan(s.home, s.mode, s.spec.Labels, []*member{m}, &s.secure)
-	s.plan.meta.Name, s.plan.patience, s.plan.log = podName(s.d.opts.Place.Pod, s.spec.Name+nonce(), "step"), s.d.opts.Patience, s.log
+	s.plan.meta.Name, s.plan.room, s.plan.log = podName(s.d.opts.Place.Pod, s.spec.Name+nonce(), "step"), s.room, s.log
 	pod, notes, err := s.plan.make()
 	if err != nil {
 		return err
@@ -315,11 +316,17 @@ func (s *stepRun) startOwnPod(ctx context.Context, m *member) error {
 	return nil
 }
 
+func (s *stepRun) lookout() *lookout {
+	limits := s.d.opts.Step
+	limits.Pull = s.spec.PullTimeout
+	return s.d.newLookout(s.pod, []*member{s.member}, limits, s.room, s.log)
+}
+
 // awaitAddress waits until the pod has an address and its container runs.
 func (s *stepRun) awaitAddress(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	l := s.d.newLookout(s.pod, []*member{s.member}, engine.Timeouts{Pull: s.spec.PullTimeout, Start: s.d.opts.Patience}, s.log)
+	l := s.lookout()
 	g, waiting := errgroup.WithContext(watching)
 	g.Go(func() error { return l.run(waiting) })
 	g.Go(func() error {

@@ -17,7 +17,7 @@ func (s *stepRun) follow(ctx context.Context) {
 	defer close(s.gone)
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	l := s.d.newLookout(s.pod, []*member{s.member}, engine.Timeouts{Pull: s.spec.PullTimeout}, s.log)
+	l := s.lookout()
 	go s.begin(running, l, stop)
 	go s.listen(running, stop)
 	s.err = s.watch(running, l)
@@ -66,9 +66,7 @@ func (s *stepRun) update(ctx context.Context, l *lookout, pod *corev1.Pod, err e
 	case pod == nil:
 		return false, l.goneVerdict()
 	}
-	l.mu.Lock()
-	l.last = pod
-	l.mu.Unlock()
+	l.see(pod)
 	status := statusOf(pod, s.member.name)
 	if status != nil && status.State.Running != nil {
 		l.set(s.member.name)

@@ -170,7 +170,7 @@ func podTrouble(pod *corev1.Pod) *trouble {
 
 func schedulingTrouble(c corev1.PodCondition) *trouble {
 	t := &trouble{strings.TrimSpace(c.Reason + ": " + c.Message), nil, verdict.Infrastructure,
-		"no node has room for the job (cpu, memory, volumes, taints): wait for the autoscaler (timeouts.start), or ask for less", false}
+		"no node has room for the job (cpu, memory, volumes, taints): ask for less, or let the cluster grow", false}
 	if strings.Contains(c.Message, "persistentvolumeclaim") && strings.Contains(c.Message, "not found") {
 		t.whose, t.permanent = verdict.Configuration, true
 		t.hint = "correct the name of the claim (ACTIONS_RUNNER_CLAIM_NAME), or make it"
