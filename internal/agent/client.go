@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Times of the client.
@@ -73,7 +74,7 @@ func (c *Client) Claim(ctx context.Context) (Hello, error) {
 		if err == nil || errors.Is(err, ErrRefused) {
 			return h, err
 		}
-		if sleep(ctx, delay) != nil {
+		if !wait.For(ctx, delay) {
 			return h, err
 		}
 	}
@@ -197,8 +198,8 @@ func (s *session) run(ctx context.Context, signals <-chan os.Signal) (Exit, erro
 		if time.Since(since) > s.client.GiveUp {
 			return Exit{}, &LostError{ID: s.step.ID, Offset: s.offset, Signals: s.sent, Err: err}
 		}
-		if err := sleep(ctx, delay); err != nil {
-			return Exit{}, err
+		if !wait.For(ctx, delay) {
+			return Exit{}, context.Cause(ctx)
 		}
 	}
 }
@@ -337,15 +338,4 @@ func refused(payload []byte) error {
 		return fmt.Errorf("%w: %s", ErrForgotten, r.Message)
 	}
 	return fmt.Errorf("%w: %s", ErrRefused, r.Message)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/gantry-ci/gantry/internal/safefs"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // A container of a service runs the service's program, and the agent only starts it: so its arguments and its
@@ -49,7 +50,7 @@ func (c *Client) Main(ctx context.Context, step *Step) (MainStart, error) {
 	for delay := retryFirst; ; {
 		var answer MainStart
 		err := c.ask(ctx, request{Op: opMain, Step: step}, &answer)
-		if err == nil || errors.Is(err, ErrRefused) || sleep(ctx, delay) != nil {
+		if err == nil || errors.Is(err, ErrRefused) || !wait.For(ctx, delay) {
 			return answer, err
 		}
 	}

@@ -66,7 +66,7 @@ func New(cfg Config) *Builder {
 // When ctx ends or spec.Timeout is over, what runs for the build is ended and its files are removed; that goes on for
 // a moment after Build has returned, and also if this process is killed. Errors are verdicts.
 func (b *Builder) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer) (ref string, err error) {
-	ctx, cancel := within(ctx, spec.Timeout)
+	ctx, cancel := engine.Within(ctx, spec.Timeout, "timeouts.build")
 	defer cancel()
 	image, err := b.image(spec.Tag)
 	if err != nil {
@@ -136,26 +136,10 @@ func (b *Builder) PullCredentials(ctx context.Context) (*engine.Credentials, err
 	return &engine.Credentials{Username: account.Username, Password: account.Password, Server: pulled.RegistryStr()}, nil
 }
 
-// limitError says that a build took longer than the configuration allows.
-type limitError struct{ limit time.Duration }
-
-func (e *limitError) Error() string {
-	return fmt.Sprintf("not done after %s (timeouts.build)", e.limit)
-}
-func (e *limitError) Unwrap() error { return context.DeadlineExceeded }
-
-// within bounds ctx; limit 0 is no bound. The cause is a *limitError.
-func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	if limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, limit, &limitError{limit})
-}
-
 // ended is the verdict for a ctx that has ended.
 func ended(ctx context.Context) error {
 	v := &verdict.Error{Whose: verdict.Infrastructure, Err: context.Cause(ctx)}
-	if over := new(limitError); errors.As(v.Err, &over) {
+	if over := new(engine.LimitError); errors.As(v.Err, &over) {
 		v.Hint = "the output of the build above says what it was at; make the build shorter, or raise timeouts.build in gantry.yaml"
 	}
 	return v

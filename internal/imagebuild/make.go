@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +22,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/imagebuild/buildguard"
 	"github.com/gantry-ci/gantry/internal/policy"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 const (
@@ -108,7 +108,7 @@ type outcome struct {
 
 // guarded has a task done by a guard. An error is a verdict that the build could not be done, or was given up.
 func (b *Builder) guarded(ctx context.Context, task buildguard.Task, talk io.Writer) (outcome, error) {
-	said := &tail{max: keptOutput}
+	said := &writers.Tail{Max: keptOutput}
 	door := &gate{w: talk}
 	defer door.close()
 	var answer bytes.Buffer
@@ -166,29 +166,6 @@ func guardVerdict(err error, output string) error {
 		v.Whose, v.Hint = verdict.Infrastructure, "was the pod short of memory? builds count for the runner's container"
 	}
 	return v
-}
-
-// tail keeps the end of what is written to it. It may be used by one writer at a time, and read at any time.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-	max int
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - t.max; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(slices.Clone(t.buf))
 }
 
 // gate lets through what is written to it until it is closed: a guard that goes on has nobody to talk to.

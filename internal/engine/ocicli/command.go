@@ -10,12 +10,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 const (
@@ -52,7 +52,7 @@ func (d *Driver) output(ctx context.Context, args ...string) ([]byte, error) {
 // *CommandError.
 func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 	var stdout bytes.Buffer
-	said := &tail{max: keptOutput}
+	said := &writers.Tail{Max: keptOutput}
 	cmd := d.prepare(ctx, c)
 	cmd.Stdout, cmd.Stderr = &stdout, said
 	if c.talk != nil {
@@ -204,41 +204,6 @@ func quoted(word string) string {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// tail keeps the end of what is written to it. It may be used by one writer at a time, and read at any time.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-	max int
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - t.max; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
-}
-
-// locked lets several writers share w, a write at a time.
-type locked struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }
 
 // exitCode is the status with which a process ended, or -1.

@@ -119,8 +119,8 @@ func (d *Driver) failure(ctx context.Context, args []string, err error, output s
 		failed.ExitCode = -1
 		failed.causes = append(failed.causes, context.Cause(ctx))
 		result.Hint = "the engine did not finish in time: look at its service's log, and at the load of the machine"
-		if over := new(limitError); errors.As(context.Cause(ctx), &over) {
-			result.Hint += "; or raise " + over.key + " in gantry.yaml"
+		if over := new(engine.LimitError); errors.As(context.Cause(ctx), &over) {
+			result.Hint += "; or raise " + over.Key + " in gantry.yaml"
 		}
 	case failed.ExitCode < 0 && !signalled(err):
 		failed.causes = append(failed.causes, err, engine.ErrUnavailable)

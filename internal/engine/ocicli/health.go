@@ -10,13 +10,14 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // awaitHealth waits until every member with a health check is healthy, and fails as soon as one has ended or turned
 // unhealthy. One call an interval looks at all of them.
 func (r *jobRun) awaitHealth(ctx context.Context) error {
 	start := time.Now()
-	limited, cancel := within(ctx, r.spec.Timeouts.Health, "timeouts.health")
+	limited, cancel := engine.Within(ctx, r.spec.Timeouts.Health, "timeouts.health")
 	defer cancel()
 	for {
 		if err := r.look(limited); err != nil {
@@ -30,7 +31,7 @@ func (r *jobRun) awaitHealth(ctx context.Context) error {
 		if r.d.diff.probesHealth {
 			each(waiting, func(m *member) error { return m.probe(limited, r.d) })
 		}
-		if !sleep(limited, r.d.healthPause) {
+		if !wait.For(limited, r.d.healthPause) {
 			return r.healthTimeout(ctx, limited, context.Cause(limited))
 		}
 	}

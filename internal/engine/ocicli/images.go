@@ -59,7 +59,7 @@ func (d *Driver) Build(ctx context.Context, spec engine.BuildSpec, log io.Writer
 	if d.diff.buildFileIsList {
 		file = csvLine(file)
 	}
-	ctx, cancel := within(ctx, spec.Timeout, "timeouts.build")
+	ctx, cancel := engine.Within(ctx, spec.Timeout, "timeouts.build")
 	defer cancel()
 	args := []string{"build", "--rm", "--force-rm", "-t", spec.Tag}
 	for _, name := range sortedKeys(spec.Labels) {
@@ -148,21 +148,4 @@ func (d *Driver) removeImage(ctx context.Context, id string) error {
 		return nil
 	}
 	return wrap(err, "removing image "+names[0])
-}
-
-// limitError says that something took longer than the configuration allows.
-type limitError struct {
-	limit time.Duration
-	key   string
-}
-
-func (e *limitError) Error() string { return fmt.Sprintf("not done after %s (%s)", e.limit, e.key) }
-func (e *limitError) Unwrap() error { return context.DeadlineExceeded }
-
-// within bounds ctx by what the key of the configuration says; limit 0 is no bound. The cause is a *limitError.
-func within(ctx context.Context, limit time.Duration, key string) (context.Context, context.CancelFunc) {
-	if limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, limit, &limitError{limit, key})
 }

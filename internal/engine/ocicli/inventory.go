@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 // List is part of engine.Engine.
@@ -186,7 +187,7 @@ func (d *Driver) Logs(ctx context.Context, id string, n int, w io.Writer) error 
 func (d *Driver) lastLog(ctx context.Context, id string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	log := &tail{max: keptOutput}
+	log := &writers.Tail{Max: keptOutput}
 	if err := d.Logs(ctx, id, 100, log); err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return err.Error()
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 // StartJob is part of engine.Engine. Everything that can go side by side does: each container starts when its own
@@ -66,7 +68,7 @@ type member struct {
 
 func (d *Driver) newJobRun(spec engine.JobSpec, log io.Writer) (*jobRun, error) {
 	r := &jobRun{
-		d: d, spec: spec, log: &locked{w: log},
+		d: d, spec: spec, log: writers.NewLocked(log),
 		cleared: make(chan struct{}), networkReady: make(chan struct{}), imageReady: map[wanted]chan struct{}{},
 	}
 	containers := spec.Services
@@ -135,7 +137,7 @@ func (d *Driver) createNetwork(ctx context.Context, args []string) error {
 	const tries = 3
 	for try := 1; ; try++ {
 		_, err := d.run(ctx, command{args: args, whole: true})
-		if err == nil || d.meaningOf(err) != passing || try == tries || !sleep(ctx, 100*time.Millisecond) {
+		if err == nil || d.meaningOf(err) != passing || try == tries || !wait.For(ctx, 100*time.Millisecond) {
 			return err
 		}
 	}
@@ -161,7 +163,7 @@ func (r *jobRun) fetchImages(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
-			ctx, cancel := within(ctx, r.spec.Timeouts.Pull, "timeouts.pull")
+			ctx, cancel := engine.Within(ctx, r.spec.Timeouts.Pull, "timeouts.pull")
 			defer cancel()
 			start := time.Now()
 			if err := r.d.fetch(ctx, w, r.log); err != nil {
@@ -180,7 +182,7 @@ func (r *jobRun) startMember(ctx context.Context, m *member) error {
 		return err
 	}
 	start := time.Now()
-	ctx, cancel := within(ctx, r.spec.Timeouts.Start, "timeouts.start")
+	ctx, cancel := engine.Within(ctx, r.spec.Timeouts.Start, "timeouts.start")
 	defer cancel()
 	file, remove, err := r.d.writeEnvFile(m.plan.env.file)
 	if err != nil {

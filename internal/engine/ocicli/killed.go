@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // A hook can be killed while the engine's program works for it, and then leaves two things that no label finds: a
@@ -26,7 +27,7 @@ const settleLimit = 20 * time.Second
 func (d *Driver) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
-	for d.orphansWork() && sleep(ctx, 50*time.Millisecond) {
+	for d.orphansWork() && wait.For(ctx, 50*time.Millisecond) {
 	}
 	d.sweepPrivate()
 }

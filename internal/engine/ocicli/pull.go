@@ -14,6 +14,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 // wanted is an image that somebody needs. Two containers that need the same one share its pull.
@@ -136,7 +138,7 @@ func (d *Driver) patiently(ctx context.Context, log io.Writer, do func() error) 
 		}
 		pause := d.retryPause(try)
 		fmt.Fprintf(log, "%v; trying again in %s\n", err, rounded(pause))
-		if !sleep(ctx, pause) {
+		if !wait.For(ctx, pause) {
 			return err
 		}
 	}
@@ -157,13 +159,13 @@ func rounded(d time.Duration) time.Duration {
 
 // progress turns the talk of a long command into a line every ten seconds: what it said last.
 type progress struct {
-	said tail
+	said writers.Tail
 	done chan struct{}
 	wg   sync.WaitGroup
 }
 
 func newProgress(log io.Writer, title string) *progress {
-	p := &progress{said: tail{max: 1 << 10}, done: make(chan struct{})}
+	p := &progress{said: writers.Tail{Max: 1 << 10}, done: make(chan struct{})}
 	started := time.Now()
 	p.wg.Go(func() {
 		every := time.NewTicker(10 * time.Second)

@@ -131,18 +131,6 @@ func TestEndedExplains(t *testing.T) {
 	}
 }
 
-func TestTail(t *testing.T) {
-	k := &tail{max: 5}
-	for _, text := range []string{"ab", "cdefgh", "", "i"} {
-		if n, err := k.Write([]byte(text)); n != len(text) || err != nil {
-			t.Errorf("%d %v", n, err)
-		}
-	}
-	if k.String() != "efghi" {
-		t.Errorf("%q", k.String())
-	}
-}
-
 func TestLastWords(t *testing.T) {
 	for said, want := range map[string]string{
 		"": "", "one\ntwo\n": "two",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Remove is part of engine.Engine. All containers go in one call, which works on them side by side. What cannot be
@@ -70,7 +71,7 @@ func (d *Driver) removeContainers(ctx context.Context, ids []string) error {
 			return nil
 		}
 		busy := func(line string) bool { return d.diff.means(line) == removing }
-		if !slices.ContainsFunc(open, busy) || !sleep(ctx, 100*time.Millisecond) {
+		if !slices.ContainsFunc(open, busy) || !wait.For(ctx, 100*time.Millisecond) {
 			return wrap(err, "removing containers")
 		}
 	}
@@ -105,7 +106,7 @@ func (d *Driver) removeNetwork(ctx context.Context, name string) error {
 			return wrap(err, "removing network "+name)
 		}
 		d.disconnectAll(ctx, name)
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !wait.For(ctx, 100*time.Millisecond) {
 			return wrap(err, "removing network "+name)
 		}
 	}
@@ -125,16 +126,4 @@ func (d *Driver) disconnect(ctx context.Context, network string, ids []string) {
 		_, err := d.output(ctx, "network", "disconnect", "-f", network, id)
 		return err
 	})
-}
-
-// sleep waits, and tells whether ctx is still on.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -106,7 +106,7 @@ func TestNoContainerCameOfIt(t *testing.T) {
 func TestNothingHangs(t *testing.T) {
 	for _, script := range []string{"trap '' TERM; sleep 60", "sleep 60 & exit 0"} {
 		d := scripted(t, script)
-		ctx, cancel := within(t.Context(), 100*time.Millisecond, "timeouts.start")
+		ctx, cancel := engine.Within(t.Context(), 100*time.Millisecond, "timeouts.start")
 		start := time.Now()
 		_, err := d.output(ctx, "version")
 		cancel()
@@ -118,7 +118,7 @@ func TestNothingHangs(t *testing.T) {
 
 func TestTimeoutSaysHowLong(t *testing.T) {
 	d := scripted(t, "exec sleep 60")
-	ctx, cancel := within(t.Context(), 50*time.Millisecond, "timeouts.start")
+	ctx, cancel := engine.Within(t.Context(), 50*time.Millisecond, "timeouts.start")
 	defer cancel()
 	_, err := d.output(ctx, "version")
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "50ms") || !strings.Contains(verdict.Of(err).Hint, "timeouts.start") {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 // StartStep is part of engine.Engine. The engine's program stays in the foreground as long as the container runs;
@@ -24,8 +25,8 @@ func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, netwo
 	if err != nil {
 		return nil, err
 	}
-	s, image, err := d.startStep(ctx, spec, &locked{w: log}, func() (*stepRun, error) {
-		s := &stepRun{d: d, name: spec.Name, args: p.args([]string{"run", "--rm"}, file), said: &tail{max: keptOutput}, gone: make(chan struct{})}
+	s, image, err := d.startStep(ctx, spec, writers.NewLocked(log), func() (*stepRun, error) {
+		s := &stepRun{d: d, name: spec.Name, args: p.args([]string{"run", "--rm"}, file), said: &writers.Tail{Max: keptOutput}, gone: make(chan struct{})}
 		if err := s.start(ctx, p.env.values); err != nil {
 			return nil, fmt.Errorf("starting %s (%s): %w", spec.Title, spec.Image, err)
 		}
@@ -72,7 +73,7 @@ func (d *Driver) startStep(ctx context.Context, spec engine.ContainerSpec, log i
 			return nil, imageInspected{}, err
 		}
 	}
-	pulling, cancel := within(ctx, spec.PullTimeout, "timeouts.pull")
+	pulling, cancel := engine.Within(ctx, spec.PullTimeout, "timeouts.pull")
 	defer cancel()
 	if err := d.fetch(pulling, w, log); err != nil {
 		return nil, imageInspected{}, err
@@ -90,7 +91,7 @@ type stepRun struct {
 	d    *Driver
 	name string
 	args []string
-	said *tail
+	said *writers.Tail
 	cmd  *exec.Cmd
 	stop func()        // ends it, and waits for that
 	gone chan struct{} // closed; then err is valid

@@ -3,13 +3,14 @@ package tree
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Times and sizes of reading.
@@ -122,7 +123,7 @@ func (t *Tree) read(ctx context.Context, n *node, buf []byte) (f found) {
 			return f
 		}
 		f.torn, f.racy = true, true
-		if try < readTries-1 && sleep(ctx, readPause) != nil {
+		if try < readTries-1 && !wait.For(ctx, readPause) {
 			return f
 		}
 	}
@@ -140,12 +141,3 @@ func (id ident) racy(read time.Time) bool {
 
 // onlyWriter hides everything of a writer but Write, so that the buffer given is the one used.
 type onlyWriter struct{ io.Writer }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), context.Cause(ctx))
-	case <-time.After(d):
-		return nil
-	}
-}

@@ -19,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Limits of one call, whatever the caller's context allows.
@@ -54,7 +56,7 @@ func New(place *Place, log *slog.Logger) (*Client, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Client{place: place, base: base, http: transport, log: log, pause: sleep}, nil
+	return &Client{place: place, base: base, http: transport, log: log, pause: wait.For}, nil
 }
 
 // Place is what the client was made with.
@@ -261,14 +263,3 @@ func asked(err error) time.Duration {
 
 // jitter spreads tries of many hooks over time.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
