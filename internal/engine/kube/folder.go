@@ -16,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Folders that containers reach by their path, through a volume that they see all of, must let other users through. Their
@@ -140,21 +141,9 @@ func readHealth(folder string) string {
 // awaitSocket waits until an agent listens in a folder.
 func awaitSocket(ctx context.Context, f folder) error {
 	for !agent.Alive(ctx, f.base, f.rel) {
-		if !pause(ctx, 5*time.Millisecond) {
+		if !wait.For(ctx, 5*time.Millisecond) {
 			return context.Cause(ctx)
 		}
 	}
 	return nil
-}
-
-// pause waits, and tells whether ctx is still on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

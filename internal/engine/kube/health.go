@@ -12,6 +12,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/podspec/options"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // healthPause is the time between two health checks that gantry runs itself.
@@ -54,7 +55,7 @@ func (w *watch) await(ctx context.Context, run check) error {
 		if w.failed(time.Now()); w.failures >= w.health.Retries {
 			return &unhealthyError{w.said}
 		}
-		if !pause(ctx, healthPause) {
+		if !wait.For(ctx, healthPause) {
 			return context.Cause(ctx)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Inspect is part of engine.Engine. id is POD/CONTAINER, or a container's name as its specification has it.
@@ -274,7 +275,7 @@ func (d *Driver) copyLog(ctx context.Context, pod, container string, n int, w io
 	ctx, cancel := context.WithTimeout(ctx, quickly)
 	defer cancel()
 	text, err := d.api.Logs(ctx, pod, container, n)
-	for start := time.Now(); errors.Is(err, kubeapi.ErrInvalid) && time.Since(start) < noticed && pause(ctx, 100*time.Millisecond); {
+	for start := time.Now(); errors.Is(err, kubeapi.ErrInvalid) && time.Since(start) < noticed && wait.For(ctx, 100*time.Millisecond); {
 		text, err = d.api.Logs(ctx, pod, container, n)
 	}
 	if errors.Is(err, kubeapi.ErrInvalid) {

@@ -17,6 +17,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 // StartJob is part of engine.Engine. Job.Network is the name of the pod.
@@ -24,7 +26,7 @@ func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Write
 	if !spec.Network.Create {
 		return engine.Job{}, noNetworks(spec.Network.Name)
 	}
-	r := &jobRun{d: d, spec: spec, log: &locked{w: log}}
+	r := &jobRun{d: d, spec: spec, log: writers.NewLocked(log)}
 	g, first := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.before(first) })
 	g.Go(func() error { return r.choose(first) })
@@ -260,7 +262,7 @@ func (r *jobRun) attend(ctx context.Context, ready func(context.Context, *lookou
 // better lets the lookout have the word about a failure that only shows that something is wrong.
 func (r *jobRun) better(ctx context.Context, err error) error {
 	if _, ok := verdictIn(err); !ok {
-		pause(ctx, 3*time.Second)
+		wait.For(ctx, 3*time.Second)
 	}
 	return err
 }
@@ -272,23 +274,11 @@ func (r *jobRun) result() engine.Job {
 		s := engine.Started{ID: containerID(r.pod.Name, m.name), Name: m.spec.Name, Network: r.pod.Name, Ports: m.tag.Ports}
 		if m.role == jobRole {
 			s.Agent = r.secure.address(r.pod)
-			s.Env = m.env
+			s.Env, s.Externals = m.env, m.externals
 			job.Container = &s
 		} else {
 			job.Services[i] = s
 		}
 	}
 	return job
-}
-
-// locked lets several goroutines write lines.
-type locked struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
 }

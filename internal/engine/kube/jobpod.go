@@ -9,9 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // runPod starts the job's containers in a pod of their own. A pod that its node refuses is made again, as long as there is
@@ -33,7 +35,7 @@ func (r *jobRun) runPod(ctx context.Context) error {
 		if err := r.d.api.DeletePod(ctx, r.pod.Name, string(r.pod.UID), 0); err != nil {
 			return err
 		}
-		if !pause(ctx, min(time.Duration(try+1)*time.Second, 10*time.Second)) {
+		if !wait.For(ctx, min(time.Duration(try+1)*time.Second, 10*time.Second)) {
 			return context.Cause(ctx)
 		}
 	}
@@ -44,6 +46,9 @@ func (r *jobRun) tryPod(ctx context.Context, try int) error {
 		m.container, m.sight = corev1.Container{}, nil
 	}
 	r.secure = secrets{}
+	if err := r.d.actionCredentials(ctx, &r.secure); err != nil {
+		return err
+	}
 	unique := r.spec.Network.Name
 	if try > 0 {
 		unique = fmt.Sprintf("%s-%d", unique, try)
@@ -118,7 +123,7 @@ func (d *Driver) readyInOwnPod(ctx context.Context, l *lookout, p *podPlan, m *m
 // awaitHealth waits until all members with a health check are healthy.
 func (r *jobRun) awaitHealth(ctx context.Context, l *lookout) error {
 	start := time.Now()
-	limited, cancel := within(ctx, r.spec.Timeouts.Health, "timeouts.health")
+	limited, cancel := engine.Within(ctx, r.spec.Timeouts.Health, "timeouts.health")
 	defer cancel()
 	results := make(chan error)
 	checked := 0
@@ -154,7 +159,7 @@ func (r *jobRun) awaitMember(ctx context.Context, l *lookout, m *member, start t
 	default:
 		err = w.await(ctx, r.d.checkByExec(m.pod, m.name, m.health))
 	}
-	over := new(limitError)
+	over := new(engine.LimitError)
 	switch {
 	case err == nil:
 		r.note(m, "healthy")
@@ -184,31 +189,11 @@ func (l *lookout) seen() *corev1.Pod {
 	return l.last
 }
 
-// limitError says that something took longer than the configuration allows.
-type limitError struct {
-	limit time.Duration
-	key   string
-}
-
-func (e *limitError) Error() string { return fmt.Sprintf("not done after %s (%s)", e.limit, e.key) }
-func (e *limitError) Unwrap() error { return context.DeadlineExceeded }
-
-// within bounds ctx by what the key of the configuration says; limit 0 is no bound. The cause is a *limitError.
-func within(ctx context.Context, limit time.Duration, key string) (context.Context, context.CancelFunc) {
-	if limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, limit, &limitError{limit, key})
-}
-
 // verdictIn finds the verdict in an error, if there is one.
 func verdictIn(err error) (*verdict.Error, bool) {
 	var v *verdict.Error
 	return v, errors.As(err, &v)
 }
-
-// quotaPause is the time between two tries to make a pod for which the namespace's quota has no room.
-const quotaPause = 2 * time.Second
 
 // scheduleKey is the key of the configuration that bounds the waiting for room in the cluster.
 const scheduleKey = "timeouts.schedule"
@@ -222,6 +207,9 @@ type budget struct {
 func newBudget(limit time.Duration) budget { return budget{time.Now(), limit} }
 
 func (b budget) spent() bool { return b.limit > 0 && time.Since(b.since) >= b.limit }
+
+// quotaPause is the time between two tries to make a pod for which the namespace's quota has no room.
+const quotaPause = 2 * time.Second
 
 // createWithin makes a pod. While the namespace's quota is used up it waits, because other jobs end, but no longer than
 // room allows.
@@ -237,7 +225,7 @@ func (d *Driver) createWithin(ctx context.Context, pod *corev1.Pod, room budget,
 		if !said {
 			fmt.Fprintf(log, "gantry: waiting for room in the namespace: %v\n", err)
 		}
-		if !pause(ctx, quotaPause) {
+		if !wait.For(ctx, quotaPause) {
 			return nil, fmt.Errorf("waiting for room in the namespace: %w (%w)", context.Cause(ctx), err)
 		}
 	}

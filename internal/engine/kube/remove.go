@@ -16,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // stoppedMessage is what an agent leaves that was asked to end its container.
@@ -128,7 +129,7 @@ func (d *Driver) end(ctx context.Context, c found) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	for agent.Alive(ctx, base, rel) { // one that starts only now finds the file
-		if !pause(ctx, 20*time.Millisecond) {
+		if !wait.For(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("ending container %s: its agent has not ended it", containerID(c.pod.Name, c.container))
 		}
 	}

@@ -18,12 +18,13 @@ import (
 	"github.com/gantry-ci/gantry/internal/podspec/options"
 	"github.com/gantry-ci/gantry/internal/podspec/template"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/writers"
 )
 
 // StartStep is part of engine.Engine. network is the pod of the job; without one the step goes to the runner's own pod, or
 // gets one of its own.
 func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, network string, log io.Writer) (*engine.StepContainer, error) {
-	s := &stepRun{d: d, spec: spec, log: &locked{w: log}, gone: make(chan struct{}), room: newBudget(d.opts.Step.Schedule)}
+	s := &stepRun{d: d, spec: spec, log: writers.NewLocked(log), gone: make(chan struct{}), room: newBudget(d.opts.Step.Schedule)}
 	g, first := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.choose(first, network) })
 	g.Go(func() error { return s.readImage(first) })

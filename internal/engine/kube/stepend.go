@@ -10,6 +10,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // follow sees a step's container through to its end, or ends it with ctx.
@@ -101,7 +102,7 @@ func (s *stepRun) listen(ctx context.Context, stop context.CancelCauseFunc) {
 		return
 	}
 	for !alive(ctx) {
-		if !pause(ctx, 20*time.Millisecond) {
+		if !wait.For(ctx, 20*time.Millisecond) {
 			return
 		}
 	}
@@ -109,7 +110,7 @@ func (s *stepRun) listen(ctx context.Context, stop context.CancelCauseFunc) {
 		if misses++; alive(ctx) {
 			misses = 0
 		}
-		if !pause(ctx, 20*time.Millisecond) {
+		if !wait.For(ctx, 20*time.Millisecond) {
 			return
 		}
 	}
