@@ -199,6 +199,9 @@ type Started struct {
 	Agent *agent.Address
 	// Env is what the engine could not set without showing it to everybody: the agent is to be told.
 	Env map[string]string
+	// Externals is where the agent looks for the programs of a mount that the engine could not make: the runner's node.
+	// Whoever runs steps has to bring them there. Zero: the mount is there.
+	Externals agent.Externals
 }
 
 // Phase is one line of the timing table.

@@ -42,13 +42,8 @@ const Dir = "e"
 // Options are the arguments of the agent's that belong to a Spec.
 func (s Spec) Options() agent.Externals { return agent.Externals{Prefix: s.Prefix, Dir: s.Root} }
 
-// Forget removes what is noted, for cleanup_job. It may be called twice.
-func (s Spec) Forget() error {
-	if err := os.RemoveAll(s.State); err != nil {
-		return fmt.Errorf("forgetting which programs the job has: %w", err)
-	}
-	return nil
-}
+// StateDir is the folder of a job below the one of the job records. It goes with the job's record.
+func StateDir(records, job string) string { return filepath.Join(records, "externals-"+job) }
 
 // Provide sees to it that a step's program is in the container, if it is one of the runner's: call it before the step.
 // One that the runner has not is no error; the step then says what is missing. Work is the runner's work folder, client

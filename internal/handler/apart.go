@@ -3,9 +3,14 @@ package handler
 import (
 	"context"
 	"errors"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/externals"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -38,6 +43,22 @@ func (h *Handler) keepApart(rec *jobrecord.Record) error {
 		Root: root, Config: config, State: worksync.StateDir(h.Store.Dir, rec.ID), Keeper: []string{h.AgentPath, "keep", h.Store.Dir, rec.ID},
 	}
 	return nil
+}
+
+// externals says how the job container gets programs of the runner's; nil: it has them.
+func (h *Handler) externals(rec *jobrecord.Record, made engine.Job) *externals.Spec {
+	where := made.Container.Externals
+	i := slices.IndexFunc(rec.Container.Mounts, func(m jobrecord.Mount) bool { return m.Target == where.Prefix })
+	if i < 0 {
+		return nil
+	}
+	spec := &externals.Spec{
+		Source: rec.Container.Mounts[i].Source, Prefix: where.Prefix, Root: where.Dir, State: externals.StateDir(h.Store.Dir, rec.ID),
+	}
+	if !made.Apart {
+		spec.Shared = path.Join(rec.Container.AgentDir, agent.SharedDir, externals.Dir)
+	}
+	return spec
 }
 
 // bytesOf reads a size in the engine's notation: a number with b, k, m, g or nothing behind it. "" is 0.

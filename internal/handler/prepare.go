@@ -87,6 +87,7 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 	var hello agent.Hello
 	if made.Container != nil {
 		rec.Container.ID, rec.Container.Agent = made.Container.ID, made.Container.Agent
+		rec.Container.Externals = h.externals(rec, made)
 		err := ph.do("agent in the job container", func() error {
 			hello, err = h.takeAgent(ctx, rec, made.Container.Env, args.Container.WorkingDirectory)
 			return err

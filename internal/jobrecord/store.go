@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/gantry-ci/gantry/internal/externals"
+	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
 // version of the record format; a program that meets another one refuses it.
@@ -126,12 +129,17 @@ func (s Store) All() ([]*Record, error) {
 	return all, nil
 }
 
-// Delete forgets a job; a record that is gone is fine.
+// Delete forgets a job, with what has been noted about its programs and its copy of the work folder; a record that is
+// gone is fine.
 func (s Store) Delete(id string) error {
 	if !validID(id) {
 		return nil
 	}
-	if err := os.Remove(s.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Remove(s.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err := errors.Join(err, os.RemoveAll(externals.StateDir(s.Dir, id)), os.RemoveAll(worksync.StateDir(s.Dir, id))); err != nil {
 		return fmt.Errorf("deleting the job record: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/createopts"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/externals"
 	"github.com/gantry-ci/gantry/internal/podspec/options"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -58,9 +59,11 @@ type member struct {
 	// program is what underAgent runs.
 	program  *agent.Step
 	health   *options.Health
-	agentDir string         // the agent's folder as the container sees it, where that is not one of the runner's
-	token    string         // of the agent of underAgent
-	undone   []agent.Undone // what that agent could not make
+	agentDir string // the agent's folder as the container sees it, where that is not one of the runner's
+	// externals is where an agent of the handler's looks for what sight.noExternals says.
+	externals agent.Externals
+	token     string         // of the agent of underAgent
+	undone    []agent.Undone // what that agent could not make
 }
 
 // folder is the folder of an agent: rel below base, of which the container sees the part agent.SharedDir.
@@ -198,6 +201,10 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 	if listen != "" {
 		config.Listen, config.TLS = listen, tlsTarget
 	}
+	if m.sight.noExternals {
+		config.Externals = agent.Externals{Prefix: externalsPlace, Dir: path.Join(path.Dir(config.SocketPath()), externals.Dir)}
+	}
+	m.externals = config.Externals
 	m.container.Args = escape(config.Args())
 	return nil
 }

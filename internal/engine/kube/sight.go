@@ -35,6 +35,8 @@ type sight struct {
 	notes []string
 	// shown are whole volumes that the container mounts.
 	shown []shown
+	// noExternals: the runner's node is on no volume that the container could have, and has to be brought.
+	noExternals bool
 }
 
 // shown is a folder of the runner's side and where the container has it.
@@ -100,7 +102,7 @@ func (s *sight) note(format string, args ...any) {
 
 // whole translates mounts for a container that can only mount whole volumes: an ephemeral one. base is the volume that has
 // the runner's folders, as the pod calls it; scratch is a folder in it, on the runner's side, for volumes that have no
-// name on the runner's machine, and for node.
+// name on the runner's machine.
 type whole struct {
 	home    *home
 	base    *volume
@@ -156,11 +158,6 @@ func (w whole) translate(s *sight, m engine.Mount) error {
 		}
 		s.linkTo(m, place)
 		return nil
-	case m.Target == externalsPlace:
-		place := path.Join(w.scratch, "externals")
-		s.folders = append(s.folders, place)
-		s.linkTo(m, place)
-		return nil
 	}
 	if _, ok := w.base.in(m.Source); ok {
 		if m.ReadOnly && path.Clean(m.Source) != w.base.mount.MountPath {
@@ -174,6 +171,15 @@ func (w whole) translate(s *sight, m engine.Mount) error {
 			s.mount(v.Name, m.Target, "", m.ReadOnly || v.mount.ReadOnly)
 			return nil
 		}
+	}
+	return s.without(m)
+}
+
+// without is about a folder that only the runner's container has.
+func (s *sight) without(m engine.Mount) error {
+	if m.Target == externalsPlace {
+		s.noExternals = true
+		return nil
 	}
 	return notShared(m)
 }
@@ -223,19 +229,15 @@ func (p parted) sight(mounts []engine.Mount) (*sight, error) {
 
 func (p parted) translate(s *sight, m engine.Mount) error {
 	place := m.Source
-	switch {
-	case !path.IsAbs(m.Source):
+	if !path.IsAbs(m.Source) {
 		place = path.Join(p.scratch, "v", volumeFolder(m))
 		s.folders = append(s.folders, place)
 		if m.Source != "" {
 			s.note("the volume %q lives as long as the job: Kubernetes has no volumes of that kind", m.Source)
 		}
-	case m.Target == externalsPlace:
-		place = path.Join(p.scratch, "externals")
-		s.folders = append(s.folders, place)
 	}
 	if sub, ok := p.inBase(place); ok {
-		s.mount(p.base, m.Target, sub, m.ReadOnly && m.Target != externalsPlace)
+		s.mount(p.base, m.Target, sub, m.ReadOnly)
 		return nil
 	}
 	if p.home != nil {
@@ -246,5 +248,5 @@ func (p parted) translate(s *sight, m engine.Mount) error {
 			return nil
 		}
 	}
-	return notShared(m)
+	return s.without(m)
 }
