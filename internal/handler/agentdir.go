@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -73,7 +73,7 @@ func (h *Handler) makeAgentDir(ctx context.Context, d agentDir) error {
 	if err != nil {
 		return spaceVerdict(fmt.Errorf("making the folder for the agent: %w", err))
 	}
-	return spaceVerdict(copyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
+	return spaceVerdict(programs.CopyAgent(root, filepath.Join(shared, agent.BinaryName), h.AgentPath))
 }
 
 // outerMode is the mode of the folders around what an agent and the host share.
@@ -110,24 +110,6 @@ func ownParent(root *os.Root, mode fs.FileMode) error {
 func ours(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && info.IsDir() && int(st.Uid) == os.Geteuid()
-}
-
-func copyAgent(root *os.Root, name, source string) error {
-	src, err := os.Open(source)
-	if err != nil {
-		return verdict.New(verdict.Configuration, "gantry and gantry-agent must lie in the same folder; reinstall with `gantry install`",
-			"opening the agent program: %w", err)
-	}
-	defer src.Close()
-	dst, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		return fmt.Errorf("copying the agent program: %w", err)
-	}
-	_, err = io.Copy(dst, src)
-	if err := errors.Join(err, dst.Chmod(0o755), dst.Close()); err != nil {
-		return fmt.Errorf("copying the agent program: %w", err)
-	}
-	return nil
 }
 
 func (d agentDir) mount() engine.Mount {

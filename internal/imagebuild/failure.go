@@ -8,6 +8,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/imagebuild/buildguard"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -152,7 +153,7 @@ func (t tool) judge(task buildguard.Task, o outcome, image image) error {
 	if o.Failed < 0 {
 		return nil
 	}
-	v := &verdict.Error{Whose: verdict.Infrastructure, Command: typed(task.Commands[o.Failed])}
+	v := &verdict.Error{Whose: verdict.Infrastructure, Command: programs.Typed(task.Commands[o.Failed][0], task.Commands[o.Failed][1:])}
 	if o.Error != "" {
 		v.Err, v.Hint = errors.New(o.Error), "may the runner's user write in gantry's state folder, and can "+t.program+" be started?"
 		if t.means(o.Error) == noSpace {
@@ -241,23 +242,4 @@ func (t tool) trustHint() string {
 	}
 	return "let the runner trust the registry of the base image (SSL_CERT_FILE in the runner's environment), or name it as insecure in " +
 		"/etc/containers/registries.conf"
-}
-
-// typed is a command line as a person would type it.
-func typed(argv []string) string {
-	words := make([]string, len(argv))
-	for i, word := range argv {
-		words[i] = quoted(word)
-	}
-	return strings.Join(words, " ")
-}
-
-func quoted(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/safefs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/wait"
@@ -40,7 +41,11 @@ func makeFolder(f folder, program string) error {
 	if program == "" {
 		return nil
 	}
-	return spaceVerdict(copyProgram(root, filepath.Join(shared, agent.BinaryName), program))
+	err = programs.CopyAgent(root, filepath.Join(shared, agent.BinaryName), program)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // the same call, a moment ago
+	}
+	return spaceVerdict(err)
 }
 
 // pass lets other users through all folders on the way to rel, itself included.
@@ -80,27 +85,6 @@ func makeOpen(base string, paths []string) error {
 		if err != nil {
 			return spaceVerdict(fmt.Errorf("making a folder for a volume: %w", err))
 		}
-	}
-	return nil
-}
-
-func copyProgram(root *os.Root, name, program string) error {
-	src, err := os.Open(program)
-	if err != nil {
-		return verdict.New(verdict.Configuration, "gantry and gantry-agent must lie in the same folder; reinstall with `gantry install`",
-			"opening the agent program: %w", err)
-	}
-	defer src.Close()
-	dst, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		return nil // the same call, a moment ago
-	}
-	if err != nil {
-		return fmt.Errorf("copying the agent program: %w", err)
-	}
-	_, err = io.Copy(dst, src)
-	if err := errors.Join(err, dst.Chmod(0o755), dst.Close()); err != nil {
-		return fmt.Errorf("copying the agent program: %w", err)
 	}
 	return nil
 }

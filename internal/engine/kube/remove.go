@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,9 +35,9 @@ const (
 func (d *Driver) Remove(ctx context.Context, inv engine.Inventory) error {
 	pods, ephemeral, err := d.sort(ctx, inv.Containers)
 	all := []error{err}
-	all = append(all, each(ephemeral, func(c found) error { return d.end(ctx, c) })...)
+	all = append(all, engine.Each(ephemeral, func(c found) error { return d.end(ctx, c) })...)
 	failpoint.Hit("containers-removed")
-	all = append(all, each(pods, func(p *corev1.Pod) error { return d.removePod(ctx, p) })...)
+	all = append(all, engine.Each(pods, func(p *corev1.Pod) error { return d.removePod(ctx, p) })...)
 	borrowed := map[string][]string{}
 	for _, o := range inv.Others {
 		if o.Kind == credentialsKind {
@@ -193,15 +192,4 @@ func (d *Driver) argvIn(pod *corev1.Pod, container string, argv []string) []stri
 		argv = append(argv, "--dir", dir)
 	}
 	return argv
-}
-
-// each calls do for all items side by side, and gives their errors.
-func each[T any](items []T, do func(T) error) []error {
-	errs := make([]error, len(items))
-	var wg sync.WaitGroup
-	for i, item := range items {
-		wg.Go(func() { errs[i] = do(item) })
-	}
-	wg.Wait()
-	return errs
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/writers"
 )
 
@@ -70,10 +71,10 @@ func (d *Driver) run(ctx context.Context, c command) ([]byte, error) {
 	ended, err := waitFor(ctx, cmd, c)
 	end(left)
 	if !ended { // stdout is still being written
-		d.log.DebugContext(ctx, "engine, left alone", "command", typed(d.path, c.args), "took", time.Since(began))
+		d.log.DebugContext(ctx, "engine, left alone", "command", programs.Typed(d.path, c.args), "took", time.Since(began))
 		return nil, d.failure(ctx, c.args, err, said.String())
 	}
-	d.log.DebugContext(ctx, "engine", "command", typed(d.path, c.args), "took", time.Since(began), "status", cmd.ProcessState.ExitCode())
+	d.log.DebugContext(ctx, "engine", "command", programs.Typed(d.path, c.args), "took", time.Since(began), "status", cmd.ProcessState.ExitCode())
 	if err != nil {
 		return stdout.Bytes(), d.failure(ctx, c.args, err, said.String())
 	}
@@ -185,25 +186,6 @@ func lastWords(output string) string {
 		return line
 	}
 	return ""
-}
-
-// typed is a command line as a person would type it.
-func typed(path string, args []string) string {
-	words := []string{quoted(path)}
-	for _, arg := range args {
-		words = append(words, quoted(arg))
-	}
-	return strings.Join(words, " ")
-}
-
-func quoted(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // exitCode is the status with which a process ended, or -1.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -112,7 +113,7 @@ func (m meaning) consequence() consequence {
 
 // failure makes the error for a call that ended with err and said output.
 func (d *Driver) failure(ctx context.Context, args []string, err error, output string) error {
-	failed := &CommandError{Command: typed(d.path, args), ExitCode: exitCode(err), Output: output}
+	failed := &CommandError{Command: programs.Typed(d.path, args), ExitCode: exitCode(err), Output: output}
 	result := &verdict.Error{Whose: verdict.Infrastructure, Err: failed, Command: failed.Command, Output: output}
 	switch {
 	case ctx.Err() != nil:

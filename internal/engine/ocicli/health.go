@@ -9,6 +9,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/wait"
 )
@@ -29,7 +30,7 @@ func (r *jobRun) awaitHealth(ctx context.Context) error {
 			return err
 		}
 		if r.d.diff.probesHealth {
-			each(waiting, func(m *member) error { return m.probe(limited, r.d) })
+			engine.Each(waiting, func(m *member) error { return m.probe(limited, r.d) })
 		}
 		if !wait.For(limited, r.d.healthPause) {
 			return r.healthTimeout(ctx, limited, context.Cause(limited))
@@ -133,7 +134,7 @@ func (d *Driver) withLog(ctx context.Context, m *member, how, hint string) error
 	return &verdict.Error{
 		Whose:   verdict.Workflow,
 		Err:     &unfit{fmt.Sprintf("%s (%s) %s", m.spec.Title, m.spec.Image, how)},
-		Command: typed(d.path, []string{"logs", "--tail", "100", m.spec.Name}),
+		Command: programs.Typed(d.path, []string{"logs", "--tail", "100", m.spec.Name}),
 		Output:  d.lastLog(ctx, m.id),
 		Hint:    hint,
 	}

@@ -128,7 +128,7 @@ func carries(has, wants map[string]string) bool {
 // RemoveImages is part of engine.Engine. It removes by tag: an image with two tags cannot be removed by its ID
 // without force, and force would take away an image in use.
 func (d *Driver) RemoveImages(ctx context.Context, ids []string) error {
-	return errors.Join(each(ids, func(id string) error { return d.removeImage(ctx, id) })...)
+	return errors.Join(engine.Each(ids, func(id string) error { return d.removeImage(ctx, id) })...)
 }
 
 func (d *Driver) removeImage(ctx context.Context, id string) error {

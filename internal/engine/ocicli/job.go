@@ -13,6 +13,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/wait"
 	"github.com/gantry-ci/gantry/internal/writers"
@@ -223,7 +224,7 @@ func (d *Driver) makeContainer(ctx context.Context, p *plan, verb []string, envF
 		return "", &verdict.Error{
 			Whose:   verdict.Workflow,
 			Err:     fmt.Errorf("%w: no container came of them", engine.ErrOptions),
-			Command: typed(d.path, args), Output: id, Hint: "correct the container's options in the workflow",
+			Command: programs.Typed(d.path, args), Output: id, Hint: "correct the container's options in the workflow",
 		}
 	}
 	return id, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -74,7 +75,7 @@ func TestPlans(t *testing.T) {
 			}
 			fmt.Fprintf(&got, "-- %s: %s --\n", d.name, c.title)
 			for _, arg := range p.args([]string{d.name, "run", "-d"}, file) {
-				fmt.Fprintln(&got, quoted(arg))
+				fmt.Fprintln(&got, programs.Typed(arg, nil))
 			}
 			fmt.Fprintf(&got, "environment: %q\nENVFILE: %q\n", p.env.values, p.env.file)
 		}

@@ -59,7 +59,7 @@ func (d *Driver) missingFrom(ctx context.Context, images []wanted) (missing []wa
 		return nil, err
 	}
 	var mu sync.Mutex
-	problems := each(images, func(w wanted) error {
+	problems := engine.Each(images, func(w wanted) error {
 		if !w.checksStore() {
 			return nil
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine"
@@ -26,7 +25,7 @@ func (d *Driver) Remove(ctx context.Context, inv engine.Inventory) error {
 		return err
 	}
 	removeNetworks := func() error {
-		return errors.Join(each(inv.Networks, func(n engine.Network) error {
+		return errors.Join(engine.Each(inv.Networks, func(n engine.Network) error {
 			return d.removeNetwork(ctx, firstOf(n.Name, n.ID))
 		})...)
 	}
@@ -34,7 +33,7 @@ func (d *Driver) Remove(ctx context.Context, inv engine.Inventory) error {
 		return errors.Join(removeContainers(), removeNetworks())
 	}
 	d.disconnect(ctx, firstOf(inv.Networks[0].Name, inv.Networks[0].ID), ids)
-	return errors.Join(each([]func() error{removeContainers, removeNetworks}, func(remove func() error) error { return remove() })...)
+	return errors.Join(engine.Each([]func() error{removeContainers, removeNetworks}, func(remove func() error) error { return remove() })...)
 }
 
 func firstOf(a, b string) string {
@@ -42,17 +41,6 @@ func firstOf(a, b string) string {
 		return a
 	}
 	return b
-}
-
-// each calls do for all items side by side, and gives their errors.
-func each[T any](items []T, do func(T) error) []error {
-	errs := make([]error, len(items))
-	var wg sync.WaitGroup
-	for i, item := range items {
-		wg.Go(func() { errs[i] = do(item) })
-	}
-	wg.Wait()
-	return errs
 }
 
 // removeContainers removes containers. Somebody else may be at it already (the engine's own --rm), then it waits.
@@ -122,7 +110,7 @@ func (d *Driver) disconnectAll(ctx context.Context, network string) {
 
 // disconnect cuts containers off a network, if they are on it.
 func (d *Driver) disconnect(ctx context.Context, network string, ids []string) {
-	each(ids, func(id string) error {
+	engine.Each(ids, func(id string) error {
 		_, err := d.output(ctx, "network", "disconnect", "-f", network, id)
 		return err
 	})

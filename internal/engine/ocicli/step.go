@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/programs"
 	"github.com/gantry-ci/gantry/internal/writers"
 )
 
@@ -102,7 +103,7 @@ type stepRun struct {
 func (s *stepRun) start(ctx context.Context, env []string) error {
 	s.cmd = s.d.prepare(context.WithoutCancel(ctx), command{args: s.args, env: env, whole: true})
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
-	s.d.log.DebugContext(ctx, "engine, in the foreground", "command", typed(s.d.path, s.args))
+	s.d.log.DebugContext(ctx, "engine, in the foreground", "command", programs.Typed(s.d.path, s.args))
 	failpoint.Hit("step-run-starting")
 	if err := s.cmd.Start(); err != nil {
 		return s.d.failure(ctx, s.args, err, "")
