@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/bench/figures"
 	"github.com/gantry-ci/gantry/internal/testbed"
 )
 
 // all measures everything on one engine.
-func (s *scene) all(r *report) error {
+func (s *scene) all(r *figures.Report) error {
 	version, err := s.engine("version", "--format", "{{.Client.Version}}")
 	if err != nil {
 		return err
@@ -25,38 +26,32 @@ func (s *scene) all(r *report) error {
 		}
 		version += " (daemon " + server + ")"
 	}
-	r.engines = append(r.engines, s.e.Label+" "+version)
-	for _, f := range []func() ([]row, error){s.scriptStep, s.output, s.together, s.containerStep, s.job, s.start} {
+	r.Tools = append(r.Tools, s.e.Label+" "+version)
+	for _, f := range []func() ([]figures.Row, error){s.scriptStep, s.output, s.together, s.containerStep, s.job, s.start} {
 		rows, err := f()
 		if err != nil {
 			return err
 		}
 		for i := range rows {
-			rows[i].engine = s.e.Label
-			if rows[i].dockers && s.e.Name != "docker" {
-				rows[i].target = ""
-			}
+			rows[i].Where = s.e.Label
 		}
-		r.add(rows...)
+		r.Rows = append(r.Rows, rows...)
 	}
 	return nil
 }
 
-// compared is a row of two series.
-func compared(what string, gantry, other series, target string, met func(gantry time.Duration, ratio float64) bool) row {
-	ratio := float64(gantry.median()) / float64(other.median())
-	return row{
-		what: what, gantry: gantry.String(), other: other.String(), ratio: fmt.Sprintf("%.2f", ratio),
-		target: target, met: met(gantry.median(), ratio),
+// dockers takes the targets away that are Docker's alone, where this is another engine.
+func (s *scene) dockers(rows ...figures.Row) []figures.Row {
+	for i := range rows {
+		if s.e.Name != "docker" {
+			rows[i].Target = ""
+		}
 	}
-}
-
-func atMost(what string, k, limit kib) row {
-	return row{what: what, gantry: k.String(), target: "at most " + limit.String(), met: k <= limit}
+	return rows
 }
 
 // scriptStep measures a step that does nothing, and what the hook and the agent take for it.
-func (s *scene) scriptStep() ([]row, error) {
+func (s *scene) scriptStep() ([]figures.Row, error) {
 	if err := s.prepare(0); err != nil {
 		return nil, err
 	}
@@ -64,28 +59,28 @@ func (s *scene) scriptStep() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := inTurns(s.often(200), s.step("true"), s.timedEngine("exec", name, "true"))
+	all, err := figures.InTurns(s.often(200), s.step("true"), s.timedEngine("exec", name, "true"))
 	if err != nil {
 		return nil, err
 	}
-	rows := []row{compared("script step", all[0], all[1], "at most 10 ms and 1/7", func(t time.Duration, ratio float64) bool {
-		return t <= 10*time.Millisecond && ratio <= 1.0/7
+	rows := []figures.Row{figures.Compared("script step", all[0], all[1], "at most 10 ms and 1/7", func(t, exec time.Duration) bool {
+		return t <= 10*time.Millisecond && 7*t <= exec
 	})}
 	most, _, err := s.watched(io.Discard, "sleep", "0.3")
 	if err != nil {
 		return nil, err
 	}
-	rows = append(rows, atMost("memory of the hook, MiB", most, 15<<10))
-	supervisors := kib(0)
-	for _, child := range childrenOf(pid) {
-		supervisors = max(supervisors, memory(child, "VmRSS"))
+	rows = append(rows, figures.AtMost("memory of the hook, MiB", most, 15<<10))
+	supervisors := figures.KiB(0)
+	for _, child := range figures.ChildrenOf(pid) {
+		supervisors = max(supervisors, figures.Memory(child, "VmRSS"))
 	}
-	return append(rows, atMost("memory of the agent, MiB", memory(pid, "VmRSS"), 10<<10),
-		row{what: "memory of its waiting supervisor, MiB", gantry: supervisors.String()}), nil
+	return append(rows, figures.AtMost("memory of the agent, MiB", figures.Memory(pid, "VmRSS"), 10<<10),
+		figures.AtMost("memory of its waiting supervisor, MiB", supervisors, 0)), nil
 }
 
 // watched runs a step and gives the hook's peak memory.
-func (s *scene) watched(out io.Writer, argv ...string) (most kib, took time.Duration, err error) {
+func (s *scene) watched(out io.Writer, argv ...string) (most figures.KiB, took time.Duration, err error) {
 	args, err := s.program(argv...)
 	if err != nil {
 		return 0, 0, err
@@ -95,8 +90,8 @@ func (s *scene) watched(out io.Writer, argv ...string) (most kib, took time.Dura
 	if err != nil {
 		return 0, 0, fmt.Errorf("starting the hook: %w", err)
 	}
-	done, result := make(chan struct{}), make(chan kib)
-	go func() { result <- peak(cmd.Process.Pid, "gantry-agent", done) }()
+	done, result := make(chan struct{}), make(chan figures.KiB)
+	go func() { result <- figures.Peak(cmd.Process.Pid, "gantry-agent", done) }()
 	err = cmd.Wait()
 	took = time.Since(begin)
 	close(done)
@@ -104,7 +99,7 @@ func (s *scene) watched(out io.Writer, argv ...string) (most kib, took time.Dura
 }
 
 // output measures a step that writes 1 GiB.
-func (s *scene) output() ([]row, error) {
+func (s *scene) output() ([]figures.Row, error) {
 	const size = 1 << 30
 	name, pid, err := s.jobContainer()
 	if err != nil {
@@ -112,11 +107,11 @@ func (s *scene) output() ([]row, error) {
 	}
 	// Not head -c: busybox's goes byte by byte.
 	zeros := []string{"dd", "if=/dev/zero", "bs=64k", fmt.Sprint("count=", size>>16), "status=none"}
-	var hookMost, agentMost kib
-	all, err := inTurns(s.often(5),
+	var hookMost, agentMost figures.KiB
+	all, err := figures.InTurns(s.often(5),
 		func() (time.Duration, error) {
-			done, agent := make(chan struct{}), make(chan kib)
-			go func() { agent <- peak(pid, "agent", done) }()
+			done, agent := make(chan struct{}), make(chan figures.KiB)
+			go func() { agent <- figures.Peak(pid, "agent", done) }()
 			var n counter
 			most, took, err := s.watched(&n, zeros...)
 			close(done)
@@ -130,17 +125,17 @@ func (s *scene) output() ([]row, error) {
 			var n counter
 			cmd := s.e.Command(s.ctx, slices.Concat([]string{"exec", name}, zeros)...)
 			cmd.Stdout = &n
-			return timed(cmd.Run)
+			return figures.Timed(cmd.Run)
 		})
 	if err != nil {
 		return nil, err
 	}
 	rate := func(d time.Duration) float64 { return size / d.Seconds() / 1e6 }
-	rows := []row{{
-		what: "1 GiB of output, MB/s", gantry: fmt.Sprintf("%.0f", rate(all[0].median())), other: fmt.Sprintf("%.0f", rate(all[1].median())),
-		ratio: fmt.Sprintf("%.2f", rate(all[0].median())/rate(all[1].median())), target: "at least 300", met: rate(all[0].median()) >= 300,
+	rows := []figures.Row{{
+		What: "1 GiB of output, MB/s", Gantry: fmt.Sprintf("%.0f", rate(all[0].Median())), Other: fmt.Sprintf("%.0f", rate(all[1].Median())),
+		Ratio: fmt.Sprintf("%.2f", rate(all[0].Median())/rate(all[1].Median())), Target: "at least 300", Met: rate(all[0].Median()) >= 300,
 	}}
-	return append(rows, atMost("memory of the hook at that, MiB", hookMost, 64<<10), atMost("memory of the agent at that, MiB", agentMost, 64<<10)), nil
+	return append(rows, figures.AtMost("memory of the hook at that, MiB", hookMost, 64<<10), figures.AtMost("memory of the agent at that, MiB", agentMost, 64<<10)), nil
 }
 
 // counter counts what is written to it.
@@ -152,7 +147,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 // together measures many steps at once.
-func (s *scene) together() ([]row, error) {
+func (s *scene) together() ([]figures.Row, error) {
 	const n = 64
 	name, _, err := s.jobContainer()
 	if err != nil {
@@ -160,7 +155,7 @@ func (s *scene) together() ([]row, error) {
 	}
 	atOnce := func(f func() error) func() (time.Duration, error) {
 		return func() (time.Duration, error) {
-			return timed(func() error {
+			return figures.Timed(func() error {
 				errs := make([]error, n)
 				var wg sync.WaitGroup
 				for i := range n {
@@ -176,17 +171,17 @@ func (s *scene) together() ([]row, error) {
 		return nil, err
 	}
 	client := s.runner.Client
-	all, err := inTurns(s.often(5),
+	all, err := figures.InTurns(s.often(5),
 		atOnce(func() error { _, err := client.Call(s.ctx, hook.RunScriptStep, args, s.runner.State); return err }),
 		atOnce(func() error { _, err := s.engine("exec", name, "true"); return err }))
 	if err != nil {
 		return nil, err
 	}
-	return []row{compared("64 steps at once", all[0], all[1], "all succeed", func(time.Duration, float64) bool { return true })}, nil
+	return []figures.Row{figures.Compared("64 steps at once", all[0], all[1], "all succeed", func(_, _ time.Duration) bool { return true })}, nil
 }
 
 // containerStep measures an action that does nothing.
-func (s *scene) containerStep() ([]row, error) {
+func (s *scene) containerStep() ([]figures.Row, error) {
 	job, _, err := s.jobContainer()
 	if err != nil {
 		return nil, err
@@ -197,23 +192,21 @@ func (s *scene) containerStep() ([]row, error) {
 	}
 	step := s.runner.ContainerStep(testbed.Busybox)
 	step.EntryPoint = "true"
-	all, err := inTurns(s.often(30),
+	all, err := figures.InTurns(s.often(30),
 		func() (time.Duration, error) {
-			return timed(func() error { return explained(s.runner.Call(s.ctx, hook.RunContainerStep, step)) })
+			return figures.Timed(func() error { return explained(s.runner.Call(s.ctx, hook.RunContainerStep, step)) })
 		},
 		s.timedEngine("run", "--rm", "--network", network, "--entrypoint", "true", testbed.Busybox))
 	if err != nil {
 		return nil, err
 	}
-	own := compared("container step", all[0], all[1], "at most 1.1x", func(_ time.Duration, ratio float64) bool { return ratio <= 1.1 })
-	own.dockers = true
-	return []row{own}, nil
+	return s.dockers(figures.Compared("container step", all[0], all[1], "at most 1.1x", func(t, run time.Duration) bool { return 10*t <= 11*run })), nil
 }
 
 // fourAtOnce is what nobody can do better by hand: a network, and then four containers side by side.
 func (s *scene) fourAtOnce(network string, remove []string) (made, gone time.Duration, err error) {
 	names := []string{"gantry-bench-1", "gantry-bench-2", "gantry-bench-3", "gantry-bench-4"}
-	made, err = timed(func() error {
+	made, err = figures.Timed(func() error {
 		if _, err := s.engine("network", "create", network); err != nil {
 			return err
 		}
@@ -230,7 +223,7 @@ func (s *scene) fourAtOnce(network string, remove []string) (made, gone time.Dur
 	if err != nil {
 		return 0, 0, err
 	}
-	gone, err = timed(func() error {
+	gone, err = figures.Timed(func() error {
 		if _, err := s.engine(slices.Concat(remove, names)...); err != nil {
 			return err
 		}
@@ -241,7 +234,7 @@ func (s *scene) fourAtOnce(network string, remove []string) (made, gone time.Dur
 }
 
 // job measures prepare_job and cleanup_job, and what the engine takes for one container.
-func (s *scene) job() ([]row, error) {
+func (s *scene) job() ([]figures.Row, error) {
 	if err := explained(s.runner.Cleanup(s.ctx)); err != nil {
 		return nil, err
 	}
@@ -252,7 +245,7 @@ func (s *scene) job() ([]row, error) {
 	}
 	detached := s.timedEngine("run", "-d", "--name", container, "--network", network, testbed.Busybox, "sleep", "1000000")
 	makeNetwork := s.timedEngine("network", "create", network)
-	var alone, inAll, removed series // the first of each does not count
+	var alone, inAll, removed figures.Series // the first of each does not count
 	four := func() (time.Duration, error) {
 		made, gone, err := s.fourAtOnce(network, remove[:len(remove)-1])
 		removed = append(removed, gone)
@@ -274,24 +267,20 @@ func (s *scene) job() ([]row, error) {
 		_, err = s.engine("network", "rm", network)
 		return created + started, err
 	}
-	all, err := inTurns(s.often(20),
-		func() (time.Duration, error) { return timed(func() error { return s.prepare(3) }) },
+	all, err := figures.InTurns(s.often(20),
+		func() (time.Duration, error) { return figures.Timed(func() error { return s.prepare(3) }) },
 		func() (time.Duration, error) {
-			return timed(func() error { return explained(s.runner.Cleanup(s.ctx)) })
+			return figures.Timed(func() error { return explained(s.runner.Cleanup(s.ctx)) })
 		}, one, four)
 	if err != nil {
 		return nil, err
 	}
-	twice := func(_ time.Duration, ratio float64) bool { return ratio <= 2 }
-	rows := []row{
-		compared("prepare_job, 4 containers; one run -d", all[0], alone[1:], "at most 2x", twice),
-		compared("the same; network create and one run -d", all[0], inAll[1:], "", twice),
-		compared("the same; network create and four run -d at once", all[0], all[3], "", twice),
-		compared("cleanup_job, 4 containers; one rm -f of four, network rm", all[1], removed[1:], "at most 400 ms",
-			func(t time.Duration, _ float64) bool { return t <= 400*time.Millisecond }),
-	}
-	for i := range rows {
-		rows[i].dockers = true
-	}
-	return rows, nil
+	twice := func(t, run time.Duration) bool { return t <= 2*run }
+	return s.dockers(
+		figures.Compared("prepare_job, 4 containers; one run -d", all[0], alone[1:], "at most 2x", twice),
+		figures.Compared("the same; network create and one run -d", all[0], inAll[1:], "", twice),
+		figures.Compared("the same; network create and four run -d at once", all[0], all[3], "", twice),
+		figures.Compared("cleanup_job, 4 containers; one rm -f of four, network rm", all[1], removed[1:], "at most 400 ms",
+			func(t, _ time.Duration) bool { return t <= 400*time.Millisecond }),
+	), nil
 }

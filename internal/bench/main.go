@@ -1,7 +1,7 @@
 // Bench measures gantry beside the engines' own commands, in one run, in turns, and prints a table. It is no test:
 // a missed target is a line of the table.
 //
-//	make bench    writes docs/performance.md
+//	make bench    puts the figures into docs/performance.md
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/gantry-ci/gantry/internal/bench/figures"
 	"github.com/gantry-ci/gantry/internal/testbed"
 )
 
@@ -23,7 +24,7 @@ func main() {
 }
 
 func run() int {
-	markdown := flag.Bool("markdown", false, "write docs/performance.md")
+	markdown := flag.Bool("markdown", false, "put the figures into docs/performance.md")
 	quick := flag.Bool("quick", false, "measure a tenth as often")
 	bin := flag.String("bin", "bin", "folder of the built programs")
 	flag.Parse()
@@ -34,21 +35,21 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		return 1
 	}
-	report.print(os.Stdout)
+	report.Print(os.Stdout)
 	if !*markdown {
 		return 0
 	}
-	const file = "docs/performance.md"
-	if err := os.WriteFile(file, report.markdown(), 0o644); err != nil {
-		fmt.Fprintf(os.Stderr, "bench: writing %s: %v\n", file, err)
+	docker, podman := report.Of("docker"), report.Of("podman")
+	err = figures.Update("docs/performance.md", map[string]string{"performance": docker.Markdown(), "podman": podman.Table()})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		return 1
 	}
-	fmt.Println("written:", file)
 	return 0
 }
 
 // measure goes through all engines that are there.
-func measure(ctx context.Context, bin string, quick bool) (*report, error) {
+func measure(ctx context.Context, bin string, quick bool) (*figures.Report, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, fmt.Errorf("finding the programs: %w", err)
@@ -60,7 +61,7 @@ func measure(ctx context.Context, bin string, quick bool) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := newReport()
+	r := &figures.Report{Where: "engine", Other: "engine's own command"}
 	for _, e := range engines {
 		s, err := newScene(ctx, e, bin, quick)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
+	"github.com/gantry-ci/gantry/internal/bench/figures"
 	"github.com/gantry-ci/gantry/internal/fakerunner"
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/testbed"
@@ -71,7 +72,7 @@ func (s *scene) engine(args ...string) (string, error) {
 // timedEngine measures the engine's own program.
 func (s *scene) timedEngine(args ...string) func() (time.Duration, error) {
 	return func() (time.Duration, error) {
-		return timed(func() error { _, err := s.engine(args...); return err })
+		return figures.Timed(func() error { _, err := s.engine(args...); return err })
 	}
 }
 
@@ -108,7 +109,7 @@ func (s *scene) step(argv ...string) func() (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		return timed(func() error { return explained(s.runner.Call(s.ctx, hook.RunScriptStep, args)) })
+		return figures.Timed(func() error { return explained(s.runner.Call(s.ctx, hook.RunScriptStep, args)) })
 	}
 }
 

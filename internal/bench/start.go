@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/bench/figures"
 )
 
 // twoSteps is what `gantry run` is started with.
@@ -28,7 +30,7 @@ exit 1
 `
 
 // start measures the time from the command `gantry run` to the first call of the hook.
-func (s *scene) start() ([]row, error) {
+func (s *scene) start() ([]figures.Row, error) {
 	dir := filepath.Join(s.dir, "start")
 	hook, called := filepath.Join(dir, "hook.sh"), filepath.Join(dir, "called")
 	err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "ci.yml"), []byte(twoSteps), 0o644),
@@ -36,7 +38,7 @@ func (s *scene) start() ([]row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing a workflow: %w", err)
 	}
-	all, err := inTurns(s.often(50), func() (time.Duration, error) {
+	all, err := figures.InTurns(s.often(50), func() (time.Duration, error) {
 		cmd := exec.CommandContext(s.ctx, filepath.Join(s.bin, "gantry"), "run", "ci.yml", "--hook", hook)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "BENCH_CALLED="+called)
 		began := time.Now()
@@ -47,10 +49,8 @@ func (s *scene) start() ([]row, error) {
 		return nil, err
 	}
 	const limit = 150 * time.Millisecond
-	return []row{{
-		what: "gantry run, to the first call of the hook", gantry: all[0].String(), target: "at most 150 ms", dockers: true,
-		met: all[0].median() <= limit,
-	}}, nil
+	return s.dockers(figures.Compared("gantry run, to the first call of the hook", all[0], nil, "at most 150 ms",
+		func(t, _ time.Duration) bool { return t <= limit })), nil
 }
 
 // sinceCall reads when the hook was called first, and forgets it.

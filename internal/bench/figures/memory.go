@@ -1,4 +1,4 @@
-package main
+package figures
 
 import (
 	"fmt"
@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// kib is an amount of memory.
-type kib int
+// KiB is an amount of memory.
+type KiB int
 
-func (k kib) String() string { return fmt.Sprintf("%.1f", float64(k)/1024) }
+// String is the amount in MiB.
+func (k KiB) String() string { return fmt.Sprintf("%.1f", float64(k)/1024) }
 
-// memory reads a line of /proc/PID/status: VmRSS, VmHWM. 0: the process is gone.
-func memory(pid int, line string) kib {
+// Memory reads a line of /proc/PID/status: VmRSS, VmHWM. 0: the process is gone.
+func Memory(pid int, line string) KiB {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
@@ -23,18 +24,18 @@ func memory(pid int, line string) kib {
 	for entry := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(entry, line+":"); ok {
 			n, _ := strconv.Atoi(strings.Fields(value)[0])
-			return kib(n)
+			return KiB(n)
 		}
 	}
 	return 0
 }
 
-// peak watches a process, once it is the program, until done is closed, and gives the most that it had.
-func peak(pid int, program string, done <-chan struct{}) kib {
-	var most kib
+// Peak watches a process, once it is the program, until done is closed, and gives the most that it had.
+func Peak(pid int, program string, done <-chan struct{}) KiB {
+	var most KiB
 	for {
 		if isProgram(pid, program) {
-			most = max(most, memory(pid, "VmHWM"))
+			most = max(most, Memory(pid, "VmHWM"))
 		}
 		select {
 		case <-done:
@@ -49,8 +50,8 @@ func isProgram(pid int, program string) bool {
 	return err == nil && filepath.Base(target) == program
 }
 
-// childrenOf are the processes that a process has started.
-func childrenOf(pid int) []int {
+// ChildrenOf are the processes that a process has started.
+func ChildrenOf(pid int) []int {
 	var list []int
 	names, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range names {
