@@ -211,7 +211,7 @@ func (p *podPlan) scratch(m *member) string {
 // also takes a volume of the runner's pod along, if another pod can have it.
 func (p *podPlan) also(pod *corev1.Pod, v *volume) bool {
 	claim := claimOf(p.home.pod, v.Volume)
-	if p.mode == PodApart && claim != "" || claim == "" && v.NFS == nil && v.CSI == nil && v.ConfigMap == nil && v.HostPath == nil {
+	if p.mode == PodApart && claim != "" || claim == "" && v.NFS == nil && v.CSI == nil && v.ConfigMap == nil && v.HostPath == nil && v.Image == nil {
 		return false
 	}
 	if !slices.ContainsFunc(pod.Spec.Volumes, func(there corev1.Volume) bool { return there.Name == v.Name }) {

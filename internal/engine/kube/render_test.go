@@ -116,6 +116,49 @@ func TestRenderWithTemplate(t *testing.T) {
 	}
 }
 
+// The runner's node is mounted where a volume has it, an image volume for one; else the agent looks for what is brought.
+func TestRenderedJobsFindTheRunnersNode(t *testing.T) {
+	spec := renderedJob()
+	spec.Container.Mounts = append(spec.Container.Mounts, engine.Mount{Source: "/home/runner/externals", Target: "/__e", ReadOnly: true})
+	for name, o := range renderings() {
+		brought, mounted := theNode(t, o, spec)
+		if !strings.HasPrefix(brought, "/__e=/") || mounted != "" {
+			t.Errorf("%s: without a volume it is brought to %q, mounted from %q", name, brought, mounted)
+		}
+		runner := &o.Runner.Spec.Containers[0]
+		runner.VolumeMounts = append(runner.VolumeMounts, corev1.VolumeMount{Name: "node", MountPath: "/home/runner/externals"})
+		o.Runner.Spec.Volumes = append(o.Runner.Spec.Volumes, corev1.Volume{Name: "node", VolumeSource: corev1.VolumeSource{
+			Image: &corev1.ImageVolumeSource{Reference: "node:20"}}})
+		if brought, mounted = theNode(t, o, spec); brought != "" || mounted != "node" {
+			t.Errorf("%s: with an image volume it is brought to %q, mounted from %q", name, brought, mounted)
+		}
+	}
+}
+
+// theNode says how the job container has its externals.
+func theNode(t *testing.T, o kube.RenderOptions, spec engine.JobSpec) (brought, mounted string) {
+	t.Helper()
+	pod, _, err := kube.Render(o, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	containers := pod.Spec.Containers
+	for _, c := range pod.Spec.EphemeralContainers {
+		containers = append(containers, corev1.Container(c.EphemeralContainerCommon))
+	}
+	for _, c := range containers {
+		if i := slices.Index(c.Args, "--externals"); i >= 0 {
+			brought = c.Args[i+1]
+		}
+		for _, m := range c.VolumeMounts {
+			if m.MountPath == "/__e" {
+				mounted = m.Name
+			}
+		}
+	}
+	return brought, mounted
+}
+
 // An API server takes what is printed: nothing is started, it only checks.
 func TestKubernetesTakesWhatIsRendered(t *testing.T) {
 	c := kubetest.Open(t)
