@@ -81,21 +81,15 @@ func (s *scene) scriptStep() ([]figures.Row, error) {
 
 // watched runs a step and gives the hook's peak memory.
 func (s *scene) watched(out io.Writer, argv ...string) (most figures.KiB, took time.Duration, err error) {
-	args, err := s.program(argv...)
+	args, err := s.runner.Program(argv...)
 	if err != nil {
 		return 0, 0, err
 	}
-	begin := time.Now()
-	cmd, err := s.hookProcess(args, out)
+	cmd, err := s.runner.Process(s.ctx, hook.RunScriptStep, args, out)
 	if err != nil {
-		return 0, 0, fmt.Errorf("starting the hook: %w", err)
+		return 0, 0, err
 	}
-	done, result := make(chan struct{}), make(chan figures.KiB)
-	go func() { result <- figures.Peak(cmd.Process.Pid, "gantry-agent", done) }()
-	err = cmd.Wait()
-	took = time.Since(begin)
-	close(done)
-	return <-result, took, err
+	return figures.Watched(cmd, "gantry-agent")
 }
 
 // output measures a step that writes 1 GiB.
@@ -112,7 +106,7 @@ func (s *scene) output() ([]figures.Row, error) {
 		func() (time.Duration, error) {
 			done, agent := make(chan struct{}), make(chan figures.KiB)
 			go func() { agent <- figures.Peak(pid, "agent", done) }()
-			var n counter
+			var n figures.Counter
 			most, took, err := s.watched(&n, zeros...)
 			close(done)
 			hookMost, agentMost = max(hookMost, most), max(agentMost, <-agent)
@@ -122,7 +116,7 @@ func (s *scene) output() ([]figures.Row, error) {
 			return took, err
 		},
 		func() (time.Duration, error) {
-			var n counter
+			var n figures.Counter
 			cmd := s.e.Command(s.ctx, slices.Concat([]string{"exec", name}, zeros)...)
 			cmd.Stdout = &n
 			return figures.Timed(cmd.Run)
@@ -130,20 +124,8 @@ func (s *scene) output() ([]figures.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	rate := func(d time.Duration) float64 { return size / d.Seconds() / 1e6 }
-	rows := []figures.Row{{
-		What: "1 GiB of output, MB/s", Gantry: fmt.Sprintf("%.0f", rate(all[0].Median())), Other: fmt.Sprintf("%.0f", rate(all[1].Median())),
-		Ratio: fmt.Sprintf("%.2f", rate(all[0].Median())/rate(all[1].Median())), Target: "at least 300", Met: rate(all[0].Median()) >= 300,
-	}}
+	rows := []figures.Row{figures.Rates("1 GiB of output, MB/s", size, all[0], all[1], 300)}
 	return append(rows, figures.AtMost("memory of the hook at that, MiB", hookMost, 64<<10), figures.AtMost("memory of the agent at that, MiB", agentMost, 64<<10)), nil
-}
-
-// counter counts what is written to it.
-type counter int64
-
-func (c *counter) Write(p []byte) (int, error) {
-	*c += counter(len(p))
-	return len(p), nil
 }
 
 // together measures many steps at once.
@@ -166,7 +148,7 @@ func (s *scene) together() ([]figures.Row, error) {
 			})
 		}
 	}
-	args, err := s.program("true")
+	args, err := s.runner.Program("true")
 	if err != nil {
 		return nil, err
 	}

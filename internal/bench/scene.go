@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -92,20 +89,10 @@ func explained(res *fakerunner.Result) error {
 	return nil
 }
 
-// program is the request for a step that runs a program without a shell.
-func (s *scene) program(argv ...string) (*hook.ScriptStepArgs, error) {
-	args, err := s.runner.Script("")
-	if err != nil {
-		return nil, err
-	}
-	args.EntryPoint, args.EntryPointArgs = argv[0], argv[1:]
-	return args, nil
-}
-
 // step measures a script step.
 func (s *scene) step(argv ...string) func() (time.Duration, error) {
 	return func() (time.Duration, error) {
-		args, err := s.program(argv...)
+		args, err := s.runner.Program(argv...)
 		if err != nil {
 			return 0, err
 		}
@@ -126,25 +113,4 @@ func (s *scene) jobContainer() (name string, pid int, err error) {
 	}
 	pid, err = strconv.Atoi(text)
 	return name, pid, err
-}
-
-// hookProcess starts the hook for a step, outside of hook.Client, so that its process can be looked at.
-func (s *scene) hookProcess(args *hook.ScriptStepArgs, out io.Writer) (*exec.Cmd, error) {
-	response := filepath.Join(s.runner.Work, "_temp/_runner_hook_responses", rand.Text()+".json")
-	if err := os.MkdirAll(filepath.Dir(response), 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(response, nil, 0o644); err != nil {
-		return nil, err
-	}
-	stdin, err := json.Marshal(map[string]any{
-		"command": hook.RunScriptStep, "responseFile": response, "args": args, "state": s.runner.State,
-	})
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(s.ctx, "bash", "-e", s.runner.Client.HookPath)
-	cmd.Env, cmd.Dir = s.runner.Client.Env, s.runner.Client.WorkDir
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), out, os.Stderr
-	return cmd, cmd.Start()
 }

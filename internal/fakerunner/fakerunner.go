@@ -5,10 +5,12 @@ package fakerunner
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -182,6 +184,37 @@ func (r *Runner) RunScript(ctx context.Context, text string) *Result {
 		return &Result{CallResult: &hook.CallResult{}, Err: err}
 	}
 	return r.Call(ctx, hook.RunScriptStep, args)
+}
+
+// Process is a call of the hook as a process that is not started yet, outside of Client, so that it can be looked at. It
+// writes its output to out.
+func (r *Runner) Process(ctx context.Context, command hook.Command, args any, out io.Writer) (*exec.Cmd, error) {
+	response := r.temp("_runner_hook_responses/" + rand.Text() + ".json")
+	err := os.MkdirAll(filepath.Dir(response), 0o755)
+	if err == nil {
+		err = os.WriteFile(response, nil, 0o644)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the response file: %w", err)
+	}
+	stdin, err := json.Marshal(map[string]any{"command": command, "responseFile": response, "args": args, "state": r.State})
+	if err != nil {
+		return nil, fmt.Errorf("wording the call: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "bash", "-e", r.Client.HookPath)
+	cmd.Env, cmd.Dir = r.Client.Env, r.Client.WorkDir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), out, os.Stderr
+	return cmd, nil
+}
+
+// Program is the request for a step that runs a program without a shell.
+func (r *Runner) Program(argv ...string) (*hook.ScriptStepArgs, error) {
+	args, err := r.Script("")
+	if err != nil {
+		return nil, err
+	}
+	args.EntryPoint, args.EntryPointArgs = argv[0], argv[1:]
+	return args, nil
 }
 
 // Cleanup calls cleanup_job.

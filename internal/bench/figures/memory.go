@@ -3,6 +3,7 @@ package figures
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -66,4 +67,27 @@ func ChildrenOf(pid int) []int {
 		}
 	}
 	return list
+}
+
+// Watched runs a command, and gives the most memory that its process has had as program, and its time.
+func Watched(cmd *exec.Cmd, program string) (most KiB, took time.Duration, err error) {
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, 0, fmt.Errorf("starting what is to be watched: %w", err)
+	}
+	done, result := make(chan struct{}), make(chan KiB)
+	go func() { result <- Peak(cmd.Process.Pid, program, done) }()
+	err = cmd.Wait()
+	took = time.Since(begin)
+	close(done)
+	return <-result, took, err
+}
+
+// Counter counts what is written to it.
+type Counter int64
+
+// Write never fails.
+func (c *Counter) Write(p []byte) (int, error) {
+	*c += Counter(len(p))
+	return len(p), nil
 }

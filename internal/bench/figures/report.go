@@ -31,6 +31,19 @@ func Compared(what string, gantry, other Series, target string, met func(gantry,
 	return row
 }
 
+// Rates is a row of two series in which size bytes were carried, in MB/s.
+func Rates(what string, size int64, gantry, other Series, atLeast float64) Row {
+	rate := func(s Series) float64 { return float64(size) / s.Median().Seconds() / 1e6 }
+	row := Row{What: what, Gantry: fmt.Sprintf("%.0f", rate(gantry)), Target: fmt.Sprintf("at least %.0f", atLeast), Met: rate(gantry) >= atLeast}
+	if atLeast == 0 {
+		row.Target = ""
+	}
+	if len(other) > 0 {
+		row.Other, row.Ratio = fmt.Sprintf("%.0f", rate(other)), fmt.Sprintf("%.2f", rate(gantry)/rate(other))
+	}
+	return row
+}
+
 // AtMost is a row about memory; limit 0 sets no target.
 func AtMost(what string, k, limit KiB) Row {
 	row := Row{What: what, Gantry: k.String(), Met: k <= limit}
