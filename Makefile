@@ -6,6 +6,7 @@
 # make race     the tests that need no engine, with the race detector
 # make cross    the programs for arm64 and arm
 # make bench    gantry beside the engines' own commands: the tables of docs/performance.md
+# make bench-kubernetes  that of them which is about Kubernetes
 # make conform  gantry's hook against every case of gantry conform, on every engine
 # make mutants  every broken hook against the cases that must find it
 # make faults   the hook killed at every place, with the figures
@@ -24,7 +25,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross testbed test test-kubernetes race lint vet staticcheck deadcode govulncheck faults bench demo clean mutants conform
+.PHONY: build cross testbed test test-kubernetes race lint vet staticcheck deadcode govulncheck faults bench bench-kubernetes demo clean mutants conform
 .DEFAULT_GOAL := build
 
 build:
@@ -106,9 +107,13 @@ mutants: build testbed
 conform: build testbed
 	GANTRY_TEST_ALL_CASES=1 $(TESTBED) run -- go test -count=1 -timeout 60m -run TestGantryConforms ./internal/conformance -update
 
-bench: build testbed
+bench: bench-kubernetes
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench --markdown
 	go test ./internal/docstest -run Figures -update
+
+bench-kubernetes: build testbed
+	$(TESTBED) run --only kubernetes,registry -- env GANTRY_TEST_PROGRAMS=$(CURDIR)/bin GANTRY_BENCH=$(CURDIR)/docs/performance.md \
+	  go test -count=1 -v -timeout 40m -run TestFigures ./internal/e2e/kubernetes
 
 demo: build
 	@go build -o $(TOOLS)/demo ./examples/demo
