@@ -185,7 +185,8 @@ func kubernetesSyncKeys() []Key {
 			field: func(c *Config) any { return &c.Kubernetes.Sync.MaxFile }, value: unlessEmpty(memory),
 		}, {
 			Path: "kubernetes.sync.max_sum", Example: "10g",
-			Doc:   "Without a shared volume: a step that would carry more than that in one direction fails.",
+			Doc: "Without a shared volume: where more than that would be carried in one direction at once, files are left out " +
+				"until they change again, which the log tells.",
 			field: func(c *Config) any { return &c.Kubernetes.Sync.MaxSum }, value: unlessEmpty(memory),
 		},
 	}

@@ -33,6 +33,9 @@ func (h *Handler) keepApart(rec *jobrecord.Record) error {
 	for _, pattern := range h.Config.Kubernetes.Sync.Exclude {
 		config.Rules = append(config.Rules, tree.Rule{Path: pattern, Flow: tree.None})
 	}
+	if excluded := h.Config.Kubernetes.Sync.Exclude; len(excluded) > 0 {
+		h.logf("gantry: the work folder is carried to the pod and back without %s (kubernetes.sync.exclude)", strings.Join(excluded, ", "))
+	}
 	maxFile, err := bytesOf(h.Config.Kubernetes.Sync.MaxFile)
 	maxSum, err2 := bytesOf(h.Config.Kubernetes.Sync.MaxSum)
 	if err := errors.Join(err, err2); err != nil {
