@@ -13,14 +13,13 @@ import (
 	"github.com/gantry-ci/gantry/internal/config"
 )
 
-// check finds what no pod of gantry's can have, in the order of the template.
+// check finds what no pod of gantry's can have.
 func (t *Template) check() config.Problems {
 	f := &findings{t: t}
 	f.metadata()
 	f.pod()
 	f.containers()
 	f.initContainers()
-	inOrder(f.problems)
 	return f.problems
 }
 

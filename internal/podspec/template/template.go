@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -109,12 +110,11 @@ func Load(d config.Document, read func(path string) ([]byte, error)) (*Template,
 func (r *reader) template(n *yaml.Node) (*Template, config.Problems) {
 	r.places = map[string]config.Place{}
 	read := r.value(n, reflect.TypeFor[document](), "")
-	if len(r.problems) > 0 {
-		return nil, r.problems
-	}
 	root, err := tree(object(read))
-	if err != nil {
+	if err != nil && len(r.problems) == 0 {
 		r.problem(n, "", "", "%v", err)
+	}
+	if err != nil {
 		return nil, r.problems
 	}
 	metadata, spec := object(root["metadata"]), object(root["spec"])
@@ -128,10 +128,22 @@ func (r *reader) template(n *yaml.Node) (*Template, config.Problems) {
 			t.pod[key] = value
 		}
 	}
-	if problems := t.check(); len(problems) > 0 {
+	problems := r.problems
+	for _, p := range t.check() {
+		if !r.misread(p.Key) {
+			problems = append(problems, p)
+		}
+	}
+	if len(problems) > 0 {
+		inOrder(problems)
 		return nil, problems
 	}
 	return t, nil
+}
+
+// misread tells that something at a path, or below it, was not understood: more about it would only confuse.
+func (r *reader) misread(path string) bool {
+	return slices.ContainsFunc(r.problems, func(p config.Problem) bool { return strings.HasPrefix(p.Key, path) })
 }
 
 func entries(spec map[string]any, key string) []entry {
