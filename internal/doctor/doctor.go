@@ -1,4 +1,4 @@
-// Package doctor examines whether a machine can do the container work of a runner: the engine, the runner's
+// Package doctor examines whether a machine, or a pod, can do the container work of a runner: the engine, the runner's
 // settings, the hook's own, the work folder, and at last a real job played through the hook.
 //
 // A check never changes anything that stays. Its code is stable: documentation and scripts refer to it.
@@ -11,6 +11,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/runnerdir"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -65,6 +66,7 @@ type exam struct {
 	Subject
 	engine engine.Engine // nil until it has answered
 	info   engine.Info
+	survey *kube.Survey // of Kubernetes, nil until its pod was looked for
 	trial  trial
 }
 
@@ -101,6 +103,16 @@ func checks() []check {
 		{"G121", "subordinate user ids", "podman", checkSubIDs},
 		{"G122", "names on networks", "podman", checkNames},
 		{"G123", "user session", "podman", checkSession},
+		{"G131", "runner's pod", kube.Name, checkPod},
+		{"G132", "permissions", kube.Name, inCluster(checkPermissions)},
+		{"G133", "where jobs run", kube.Name, inCluster(checkMode)},
+		{"G134", "volume of the work folder", kube.Name, inCluster(checkWorkVolume)},
+		{"G135", "resources of jobs", kube.Name, inCluster(checkShare)},
+		{"G136", "jobs of a pod", kube.Name, inCluster(checkOneJob)},
+		{"G137", "agent for pods of their own", kube.Name, inCluster(checkAgentImage)},
+		{"G138", "node for JavaScript actions", kube.Name, inCluster(checkNode)},
+		{"G139", "pod template", "", checkTemplate},
+		{"G140", "images of Dockerfile actions", kube.Name, checkBuilder},
 
 		{"G201", "runner", "", checkRunner},
 		{"G202", "user", "", checkUser},

@@ -21,33 +21,35 @@ import (
 // trial is a real job, played through the hook as the runner plays one, in a runner of its own: the runner that is
 // examined may be busy, and the hook removes what it takes for a runner's leftovers.
 type trial struct {
-	dir    string // "" until it is made
-	image  string // "" until it is built
-	labels map[string]string
-	runner *fakerunner.Runner
+	dir     string // "" until it is made
+	image   string // "" until it is there; program is gantry-agent in it
+	program string
+	labels  map[string]string
+	runner  *fakerunner.Runner
 
 	prepared, called bool
 }
 
 const (
-	// trialName is how the job reaches its service: the base name of the image.
+	// trialName is how the job reaches its service.
 	trialName = "gantry-doctor"
 	trialPort = "7777"
-	// trialCall is how long a call may take.
+	// trialCall is how long a call may take. Where there are nodes to choose from, trialRoom is how long that may.
 	trialCall = 2 * time.Minute
+	trialRoom = time.Minute
 	// trialLabel marks the image.
 	trialLabel = "io.gantry.doctor"
 )
 
 // trialDockerfile needs nothing from a registry.
-const trialDockerfile = `FROM scratch
-COPY probe /probe
-ENTRYPOINT ["/probe", "probe", "listen", "` + trialPort + `"]
-`
+const trialDockerfile = "FROM scratch\nCOPY probe /probe\n"
 
 func trialBuild(ctx context.Context, e *exam) Finding {
 	if e.engine == nil {
 		return skipped("the engine has to answer first")
+	}
+	if e.survey != nil {
+		return e.trial.borrow(e)
 	}
 	if err := e.trial.make(e); err != nil {
 		return fail(verdict.Configuration, "see the work folder's checks", "%v", err)
@@ -65,25 +67,44 @@ func trialBuild(ctx context.Context, e *exam) Finding {
 	return took(began, "built %s from nothing but the agent", e.trial.image)
 }
 
-// make lays out the runner and what the image is made of.
-func (t *trial) make(e *exam) error {
-	var err error
-	if t.dir, err = os.MkdirTemp(e.work(), ".gantry-doctor-"); err != nil {
-		return fmt.Errorf("making a folder for a job: %w", err)
+// borrow takes an image of the cluster's in the place of one that is built.
+func (t *trial) borrow(e *exam) Finding {
+	switch {
+	case e.survey.ChoiceErr != nil || e.survey.AgentImage == "":
+		return skipped("there has to be a mode, and an image with gantry-agent, first")
+	case e.Runner == nil:
+		return skipped("there is no runner, whose work folder the job needs")
 	}
+	t.image, t.program = e.survey.AgentImage, e.survey.AgentProgram
+	if err := t.layOut(e); err != nil {
+		t.image = ""
+		return fail(verdict.Configuration, "see the work folder's checks", "%v", err)
+	}
+	return skipped("the job runs in %s, which has the agent", t.image)
+}
+
+// make lays out what the image is made of, and the runner.
+func (t *trial) make(e *exam) error {
 	id := randomID()
-	t.image, t.labels = "localhost/"+trialName+":"+id, map[string]string{trialLabel: id}
+	t.image, t.program, t.labels = "localhost/"+trialName+":"+id, "/probe", map[string]string{trialLabel: id}
+	if err := t.layOut(e); err != nil {
+		return err
+	}
 	build := filepath.Join(t.dir, "build")
 	if err := os.Mkdir(build, 0o755); err != nil {
 		return fmt.Errorf("making a folder for an image: %w", err)
 	}
-	err = errors.Join(copyFile(filepath.Join(e.programDir(), "gantry-agent"), filepath.Join(build, "probe")),
+	return errors.Join(copyFile(filepath.Join(e.programDir(), "gantry-agent"), filepath.Join(build, "probe")),
 		os.WriteFile(filepath.Join(build, "Dockerfile"), []byte(trialDockerfile), 0o644))
-	if err != nil {
-		return err
+}
+
+// layOut makes the runner.
+func (t *trial) layOut(e *exam) (err error) {
+	if t.dir, err = os.MkdirTemp(e.work(), ".gantry-doctor-"); err != nil {
+		return fmt.Errorf("making a folder for a job: %w", err)
 	}
 	// The folder's name becomes the runner's, from which its containers' label comes: it must be nobody else's.
-	root := filepath.Join(t.dir, "runner-"+id)
+	root := filepath.Join(t.dir, "runner-"+randomID())
 	t.runner, err = fakerunner.New(root, filepath.Join(e.programDir(), "hook.sh"), t.environ(e, root))
 	return err
 }
@@ -94,7 +115,15 @@ func (t *trial) environ(e *exam, root string) []string {
 	env := append(append([]string{}, e.Environ...),
 		"GANTRY_RUNNER_DIR="+root, "GANTRY_PULL=missing", "GANTRY_POLICY_REQUIRE_DIGEST=false")
 	if len(e.Config.Policy.Images) > 0 {
-		env = append(env, "GANTRY_POLICY_IMAGES=localhost/"+trialName)
+		name, _, _ := strings.Cut(t.image, "@")
+		if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+			name = name[:i]
+		}
+		env = append(env, "GANTRY_POLICY_IMAGES="+name)
+	}
+	if e.survey != nil {
+		mode, volume := e.survey.Choice.Mode.Settings()
+		env = append(env, "GANTRY_KUBERNETES_MODE="+mode, "GANTRY_KUBERNETES_VOLUME="+volume, "GANTRY_TIMEOUTS_SCHEDULE="+trialRoom.String())
 	}
 	if e.ConfigFile != "" {
 		env = append(env, "GANTRY_CONFIG="+e.ConfigFile)
@@ -121,7 +150,9 @@ func trialPrepare(ctx context.Context, e *exam) Finding {
 	defer cancel()
 	began := time.Now()
 	t.called = true
-	result := t.runner.Prepare(ctx, t.runner.JobContainer(t.image), hook.Container{Image: t.image})
+	result := t.runner.Prepare(ctx, t.runner.JobContainer(t.image), hook.Container{
+		Image: t.image, ContextName: trialName, EntryPoint: t.program, EntryPointArgs: []string{"probe", "listen", trialPort},
+	})
 	if result.Err != nil {
 		return callFailed(result)
 	}
@@ -171,7 +202,7 @@ func (t *trial) step(ctx context.Context, command hook.Command, args any, want f
 }
 
 func (t *trial) script(args ...string) *hook.ScriptStepArgs {
-	return &hook.ScriptStepArgs{EntryPoint: "/probe", EntryPointArgs: args, WorkingDirectory: "/__w/repo/repo"}
+	return &hook.ScriptStepArgs{EntryPoint: t.program, EntryPointArgs: args, WorkingDirectory: "/__w/repo/repo"}
 }
 
 func printed(stdout string) bool { return strings.TrimSpace(stdout) != "" }
@@ -182,7 +213,7 @@ func trialScript(ctx context.Context, e *exam) Finding {
 
 func trialService(ctx context.Context, e *exam) Finding {
 	f := e.trial.step(ctx, hook.RunScriptStep, e.trial.script("probe", "reach", trialName+":"+trialPort), printed, "reached the service as "+trialName)
-	if f.Status == Fail {
+	if f.Status == Fail && e.survey == nil {
 		f.Whose, f.NextStep = verdict.Infrastructure, "check the engine's networks and name service (podman: netavark and aardvark-dns), and the machine's firewall"
 	}
 	return f
@@ -194,7 +225,7 @@ func trialContainer(ctx context.Context, e *exam) Finding {
 		return skipped("prepare_job has to succeed first")
 	}
 	args := t.runner.ContainerStep(t.image, "version")
-	args.EntryPoint = "/probe"
+	args.EntryPoint = t.program
 	return t.step(ctx, hook.RunContainerStep, args, printed, "ran a container action")
 }
 

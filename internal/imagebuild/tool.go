@@ -34,6 +34,12 @@ type plan struct {
 	accounts string // the text of a config.json
 }
 
+// Tool tells what would build, and with which program. It asks nobody.
+func (b *Builder) Tool() (name, program string, err error) {
+	chosen, program, err := b.tool()
+	return chosen.name, program, err
+}
+
 // tool chooses the builder and finds its program.
 func (b *Builder) tool() (tool, string, error) {
 	chosen := buildah()

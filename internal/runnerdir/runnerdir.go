@@ -23,6 +23,8 @@ type Runner struct {
 	// Configured says that config.sh has been run (or a just-in-time configuration has been written).
 	Configured bool
 	Name       string // the runner's; "" until it is configured
+	// Ephemeral says that it is configured to serve one job.
+	Ephemeral bool
 	Work       string // its work folder, absolute, whether it exists or not
 	UID, GID   int    // the owner of the folder: normally the user that the runner runs as
 	// Service is the name of its systemd service; "" if there is none.
@@ -74,11 +76,14 @@ func (r *Runner) readSettings() error {
 	if err != nil {
 		return fmt.Errorf("reading the runner's settings: %w", err)
 	}
-	var settings struct{ AgentName, WorkFolder string }
+	var settings struct {
+		AgentName, WorkFolder string
+		Ephemeral             bool
+	}
 	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &settings); err != nil {
 		return fmt.Errorf("reading the runner's settings in %s: %w", filepath.Join(r.Dir, ".runner"), err)
 	}
-	r.Configured, r.Name = true, settings.AgentName
+	r.Configured, r.Name, r.Ephemeral = true, settings.AgentName, settings.Ephemeral
 	switch {
 	case filepath.IsAbs(settings.WorkFolder):
 		r.Work = filepath.Clean(settings.WorkFolder)

@@ -10,14 +10,9 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 )
 
-// Facts collects what the choice of a mode rests on. job is the value of the job's label, "" before there is a job.
-// permissions asks the API server what the service account may do; without, Missing stays empty.
-func (d *Driver) Facts(ctx context.Context, job string, permissions bool) (Facts, error) {
-	f, _, err := d.facts(ctx, job, permissions)
-	return f, err
-}
-
-func (d *Driver) facts(ctx context.Context, job string, permissions bool) (Facts, *home, error) {
+// facts collects what the choice of a mode rests on, for a job with these labels. permissions asks the API server what the
+// service account may do; without, Missing stays empty.
+func (d *Driver) facts(ctx context.Context, labels map[string]string, permissions bool) (Facts, *home, error) {
 	f := Facts{WorkFolder: d.opts.Work, LinkName: d.opts.LinkVolume}
 	var h *home
 	g, asking := errgroup.WithContext(ctx)
@@ -39,12 +34,12 @@ func (d *Driver) facts(ctx context.Context, job string, permissions bool) (Facts
 	if err := g.Wait(); err != nil {
 		return f, nil, err
 	}
-	d.fill(&f, h, job)
+	d.fill(&f, h, labels)
 	return f, h, nil
 }
 
 // fill tells of the runner's pod; h may be nil.
-func (d *Driver) fill(f *Facts, h *home, job string) {
+func (d *Driver) fill(f *Facts, h *home, labels map[string]string) {
 	f.NoAgentImage = d.noAgentImage(h)
 	f.Claim = d.opts.Claim
 	if d.opts.Template != nil {
@@ -53,7 +48,7 @@ func (d *Driver) fill(f *Facts, h *home, job string) {
 	if h == nil {
 		return
 	}
-	f.Pod, f.Served, f.LinkVolume = h.pod.Name, h.served(job), h.second != nil
+	f.Pod, f.Served, f.LinkVolume = h.pod.Name, h.served(labels), h.second != nil
 	if v := h.work; v != nil {
 		f.WorkVolume, f.WorkKind, f.WorkWhole = v.Name, kind(v.Volume), v.whole()
 		if claim := claimOf(h.pod, v.Volume); claim != "" && !v.mount.ReadOnly {
@@ -85,6 +80,11 @@ func (d *Driver) missing(ctx context.Context) ([]kubeapi.Access, error) {
 			}
 		}
 	}
+	return d.denied(ctx, all)
+}
+
+// denied are those of some permissions that the service account lacks.
+func (d *Driver) denied(ctx context.Context, all []kubeapi.Access) ([]kubeapi.Access, error) {
 	allowed := make([]bool, len(all))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, a := range all {
@@ -106,4 +106,4 @@ func (d *Driver) missing(ctx context.Context) ([]kubeapi.Access, error) {
 }
 
 // settled tells that the settings leave only one mode, so that no permissions need to be asked for.
-func settled(mode, volume string) bool { return len(asked(mode, volume)) == 1 }
+func settled(mode, volume string) bool { return len(Wanted(mode, volume)) == 1 }

@@ -98,11 +98,12 @@ func (h *home) inImage(file string) bool { return h.volumeOf(h.runner, file) == 
 // onNode says on which node the pod runs, "" before it has one.
 func (h *home) onNode() string { return h.pod.Spec.NodeName }
 
-// served is an earlier job's container in the pod that is not one of keep's, "" if there is none. A container of the
-// same job has the same tag.
-func (h *home) served(job string) string {
+// served is a container in the pod of an earlier job than the one with these labels, "" if there is none. What another
+// runner has left there is the doctor's, which is gone but for its name.
+func (h *home) served(labels map[string]string) string {
 	for _, c := range h.pod.Spec.EphemeralContainers {
-		if tag, ok := tagOf(c.Env); ok && tag.Labels[labelJob] != job {
+		tag, ok := tagOf(c.Env)
+		if ok && tag.Labels[labelJob] != labels[labelJob] && tag.Labels[labelRunner] == labels[labelRunner] {
 			return c.Name
 		}
 	}

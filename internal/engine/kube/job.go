@@ -90,7 +90,7 @@ func (r *jobRun) before(ctx context.Context) error {
 func (r *jobRun) choose(ctx context.Context) error {
 	start := time.Now()
 	s := r.d.opts.Settings
-	facts, home, err := r.d.facts(ctx, r.spec.Labels[labelJob], !settled(s.Mode, s.Volume))
+	facts, home, err := r.d.facts(ctx, r.spec.Labels, !settled(s.Mode, s.Volume))
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 // Labels as the handler writes them, and the prefix that Kubernetes wants to be apart.
 const (
 	labelJob    = "io.gantry.job"
+	labelRunner = "io.gantry.runner"
 	labelRole   = "io.gantry.role" // of a container: a pod has several
 	networkRole = "network"        // of what is the job's as a whole
 	labelPrefix = "io.gantry."

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
+	"github.com/gantry-ci/gantry/internal/podspec/rbac"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -79,7 +80,7 @@ func (c Choice) Reason() string {
 // Choose chooses the mode for a job. mode is the setting kubernetes.mode, volume kubernetes.volume. A setting that
 // cannot be had is an error that says what is missing.
 func Choose(mode, volume string, f Facts) (Choice, error) {
-	allowed := asked(mode, volume)
+	allowed := Wanted(mode, volume)
 	if len(allowed) == 0 {
 		return Choice{}, verdict.New(verdict.Configuration, "set kubernetes.mode to auto, in-pod or pod, and kubernetes.volume to auto, shared or none",
 			"unknown mode %q with volume %q", mode, volume)
@@ -100,8 +101,8 @@ func Choose(mode, volume string, f Facts) (Choice, error) {
 	return choice, impossible(allowed, choice.Obstacles)
 }
 
-// asked are the modes that the settings leave open.
-func asked(mode, volume string) []Mode {
+// Wanted are the modes that the settings leave open, best first.
+func Wanted(mode, volume string) []Mode {
 	byVolume := map[string][]Mode{"": {PodShared, PodApart}, "auto": {PodShared, PodApart}, "shared": {PodShared}, "none": {PodApart}}[volume]
 	switch mode {
 	case "", "auto":
@@ -154,12 +155,37 @@ func obstacles(m Mode, f Facts) []Obstacle {
 			add(false, "set kubernetes.agent_image to an image that has gantry-agent", "%s", f.NoAgentImage)
 		}
 	}
+	f.permitted(m, add)
+	return all
+}
+
+// permitted is about permissions.
+func (f Facts) permitted(m Mode, add adder) {
+	var missing []string
 	for _, access := range f.Missing {
-		if needs(m, access) {
-			add(false, "`gantry rbac` prints the Role that is needed", "the service account may not %s", access)
+		if slices.Contains(Accesses(m), access) {
+			missing = append(missing, access.String())
 		}
 	}
-	return all
+	if len(missing) == 0 {
+		return
+	}
+	lacking := rbac.Lacking(m.need(), func(verb, group, resource string) bool {
+		return slices.Contains(f.Missing, kubeapi.Access{Verb: verb, Group: group, Resource: resource})
+	})
+	add(false, AddToRole(lacking), "the service account may not %s", strings.Join(missing, ", "))
+}
+
+// AddToRole is the next step where permissions are missing.
+func AddToRole(lacking []rbac.Rule) string {
+	return "add to the rules of its Role, which `gantry rbac` prints as a whole:\n" + strings.TrimRight(rbac.YAML(lacking), "\n")
+}
+
+// need is what a mode is in the words of a Role's table.
+func (m Mode) need() rbac.Need {
+	return map[Mode]rbac.Need{
+		InPod: {Mode: rbac.InPod}, PodShared: {Mode: rbac.Pod, Volume: rbac.Shared}, PodApart: {Mode: rbac.Pod, Volume: rbac.None},
+	}[m]
 }
 
 // adder notes an obstacle.
@@ -192,11 +218,6 @@ func (f Facts) ephemeral(add adder) {
 		add(true, "take it out of the template, or set kubernetes.mode to pod",
 			"the pod template asks for what an ephemeral container cannot have (%s)", strings.Join(f.NeedsOwnPod, ", "))
 	}
-}
-
-// needs tells whether a mode cannot do without a permission.
-func needs(m Mode, a kubeapi.Access) bool {
-	return slices.Contains(Accesses(m), a)
 }
 
 // Accesses are the permissions without which a mode does not work.

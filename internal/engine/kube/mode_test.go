@@ -66,14 +66,14 @@ func TestAModeThatCannotBeHadIsToldWithTheNextStep(t *testing.T) {
 		facts        kube.Facts
 		says, hint   string
 	}{
-		"in-pod without permission":  {"in-pod", "", arc(without("patch", "pods/ephemeralcontainers")), "patch pods/ephemeralcontainers", "gantry rbac"},
+		"in-pod without permission":  {"in-pod", "", arc(without("patch", "pods/ephemeralcontainers")), "patch pods/ephemeralcontainers", "resources: [pods/ephemeralcontainers]\n  verbs: [patch]"},
 		"in-pod without a volume":    {"in-pod", "", arc(nowhere), "/w is not on a volume", "emptyDir"},
 		"in-pod outside":             {"in-pod", "", arc(outside), "not a pod", "pod"},
 		"in-pod, the pod is unread":  {"in-pod", "", arc(outside, func(f *kube.Facts) { f.Unread = "forbidden" }), "forbidden", "ACTIONS_RUNNER_POD_NAME"},
 		"shared without a claim":     {"pod", "shared", arc(), "emptyDir", "kubernetes.volume to none"},
 		"none without an image":      {"pod", "none", arc(noImage), "lies on a volume", "kubernetes.agent_image"},
 		"auto with nothing at all":   {"auto", "auto", arc(outside, noImage), "not a pod", "run the runner in a pod"},
-		"pods may not be made":       {"pod", "none", arc(without("create", "pods")), "create pods", "gantry rbac"},
+		"pods may not be made":       {"pod", "none", arc(without("create", "pods"), without("list", "pods")), "create pods", "resources: [pods]\n  verbs: [create, list]"},
 		"an unknown mode":            {"pods", "", arc(), `"pods"`, "in-pod or pod"},
 		"an unknown volume":          {"auto", "some", arc(), `"some"`, "shared or none"},
 		"secrets may not be deleted": {"pod", "none", arc(without("delete", "secrets")), "delete secrets", "gantry rbac"},

@@ -51,7 +51,7 @@ func Render(o RenderOptions, spec engine.JobSpec) (*corev1.Pod, []string, error)
 		return nil, nil, err
 	}
 	var facts Facts
-	r.d.fill(&facts, r.home, spec.Labels[labelJob])
+	r.d.fill(&facts, r.home, spec.Labels)
 	facts.WorkFolder = o.Work
 	if r.choice, err = Choose(o.Mode, o.Volume, facts); err != nil {
 		return nil, nil, err

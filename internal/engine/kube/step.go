@@ -66,7 +66,7 @@ type stepRun struct {
 func (s *stepRun) choose(ctx context.Context, network string) error {
 	d := s.d
 	set := d.opts.Settings
-	facts, home, err := d.facts(ctx, s.spec.Labels[labelJob], network == "" && !settled(set.Mode, set.Volume))
+	facts, home, err := d.facts(ctx, s.spec.Labels, network == "" && !settled(set.Mode, set.Volume))
 	if err != nil {
 		return err
 	}

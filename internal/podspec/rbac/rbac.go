@@ -51,7 +51,8 @@ func table() []row {
 		{inPod: true, Rule: Rule{Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"},
 			Why: "to start the job's containers in the runner's pod"}},
 		{pod: true, Rule: Rule{Resource: "pods/ephemeralcontainers", Verbs: []string{"patch"},
-			Why: "to start container actions in the job's pod"}},
+			Why:      "to start container actions in the job's pod",
+			Optional: "jobs with container actions then fail"}},
 		{pod: true, Rule: Rule{Resource: "secrets", Verbs: []string{"create", "delete", "get", "list"},
 			Why: "for the variables of services, the credentials of registries and the agent's certificates while a job runs"}},
 		{inPod: true, Rule: Rule{Resource: "secrets", Verbs: []string{"create", "delete", "get", "list", "update"},
@@ -108,6 +109,33 @@ func add(rules []Rule, r Rule) []Rule {
 	return rules
 }
 
+// Lacking are the parts of what somebody needs that are denied, most important first. A reason of a verb that is needed
+// several times is the most important one.
+func Lacking(n Need, denied func(verb, group, resource string) bool) []Rule {
+	var rules []Rule
+	for _, r := range table() {
+		r.Verbs = slices.DeleteFunc(slices.Clone(r.Verbs), func(verb string) bool {
+			told := slices.ContainsFunc(rules, func(old Rule) bool {
+				return old.Group == r.Group && old.Resource == r.Resource && slices.Contains(old.Verbs, verb)
+			})
+			return told || !denied(verb, r.Group, r.Resource)
+		})
+		if r.applies(n) && len(r.Verbs) > 0 {
+			rules = append(rules, r.Rule)
+		}
+	}
+	return rules
+}
+
+// YAML is rules as items of a Role's, each with its reason as a comment.
+func YAML(rules []Rule) string {
+	var b strings.Builder
+	for _, r := range rules {
+		b.WriteString(r.reason() + r.yaml())
+	}
+	return b.String()
+}
+
 // Find returns the row of the table about a request that the API server has forbidden; not ok if gantry makes no such
 // request.
 func Find(verb, group, resource string) (Rule, bool) {
@@ -124,7 +152,7 @@ func Find(verb, group, resource string) (Rule, bool) {
 func Missing(verb, group, resource string) string {
 	rule, _ := Find(verb, group, resource)
 	rule.Group, rule.Resource, rule.Verbs = group, resource, []string{verb}
-	return rule.reason() + rule.yaml()
+	return YAML([]Rule{rule})
 }
 
 // reason is a comment: which verbs, what for, and what is without them.

@@ -109,3 +109,32 @@ func TestMissing(t *testing.T) {
 		t.Errorf("gantry asks for %+v", r)
 	}
 }
+
+// What is lacking is told once, in a form that can be added to a Role, the necessary first.
+func TestLacking(t *testing.T) {
+	everything := func(string, string, string) bool { return true }
+	for _, n := range needs() {
+		var got []rbacv1.PolicyRule
+		if err := yaml.UnmarshalStrict([]byte(rbac.YAML(rbac.Lacking(n, everything))), &got); err != nil {
+			t.Fatal(err)
+		}
+		lacking, needed := map[string]int{}, map[string]int{}
+		for _, r := range got {
+			for _, verb := range r.Verbs {
+				lacking[verb+" "+r.Resources[0]]++
+			}
+		}
+		for _, r := range rbac.Rules(n) {
+			for _, verb := range r.Verbs {
+				needed[verb+" "+r.Resource]++
+			}
+		}
+		if diff := cmp.Diff(needed, lacking); diff != "" {
+			t.Errorf("%+v: %s", n, diff)
+		}
+	}
+	watch := func(verb, _, _ string) bool { return verb == "watch" }
+	if got := rbac.Lacking(rbac.Need{Mode: rbac.InPod}, watch); len(got) != 1 || got[0].Optional == "" || !strings.HasPrefix(rbac.YAML(got), "# watch: ") {
+		t.Errorf("without watch, %+v is lacking", got)
+	}
+}

@@ -98,6 +98,13 @@ func (c *Client) CreateSecret(ctx context.Context, secret *corev1.Secret) error 
 	}
 	return err
 }
+// TrySecret asks for a secret as if one were to be made; nothing is. It tells whether there is such a namespace, and
+// whether it takes secrets.
+func (c *Client) TrySecret(ctx context.Context) error {
+	secret := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{GenerateName: "gantry-try-"}}
+	return c.do(ctx, call{verb: "create", resource: "secrets", body: secret, query: url.Values{"dryRun": {"All"}}}, nil)
+}
+
 
 // UpdateSecret replaces a secret that was read before; ErrConflict if it has changed since.
 func (c *Client) UpdateSecret(ctx context.Context, secret *corev1.Secret) error {
