@@ -6,6 +6,8 @@ import "errors"
 var (
 	// ErrNotFound: the container does not exist (any more).
 	ErrNotFound = errors.New("no such container")
+	// ErrTaken comes with ErrNotFound where the error tells what has become of the container.
+	ErrTaken = errors.New("the container was taken away")
 	// ErrUnavailable: the engine is not there or does not answer.
 	ErrUnavailable = errors.New("the container engine does not answer")
 	// ErrImageNotFound: the registry has no such image or tag; trying again does not help.

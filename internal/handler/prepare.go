@@ -217,6 +217,8 @@ func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, env map[
 func (h *Handler) ended(ctx context.Context, id, title string) error {
 	st, err := h.Engine.Inspect(context.WithoutCancel(ctx), id)
 	switch {
+	case errors.Is(err, engine.ErrTaken):
+		return err
 	case errors.Is(err, engine.ErrNotFound):
 		return verdict.New(verdict.Infrastructure, "somebody or something on this machine removed it (docker rm, a prune job?)", "%s has been removed", title)
 	case err != nil:

@@ -25,6 +25,9 @@ import (
 // Inspect is part of engine.Engine. id is POD/CONTAINER, or a container's name as its specification has it.
 func (d *Driver) Inspect(ctx context.Context, id string) (engine.Status, error) {
 	pod, container, err := d.find(ctx, id)
+	if name, _, ok := strings.Cut(id, "/"); ok && errors.Is(err, engine.ErrNotFound) && d.isGone(ctx, name) {
+		return engine.Status{}, d.gone(ctx, name)
+	}
 	if err != nil {
 		return engine.Status{}, err
 	}
@@ -300,6 +303,9 @@ const (
 func (d *Driver) lastLog(ctx context.Context, pod, container string) string {
 	var log strings.Builder
 	if err := d.copyLog(context.WithoutCancel(ctx), pod, container, 100, &limited{w: &log, left: 64 << 10}); err != nil && !errors.Is(err, engine.ErrNotFound) {
+		if v, ok := verdictIn(err); ok && errors.Is(err, kubeapi.ErrForbidden) {
+			return err.Error() + "\n" + v.Hint
+		}
 		return err.Error()
 	}
 	return log.String()

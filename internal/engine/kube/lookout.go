@@ -96,15 +96,18 @@ func (l *lookout) update(ctx context.Context, u kubeapi.Update) error {
 	case u.Err != nil:
 		return fmt.Errorf("following the pod %s: %w", l.pod, u.Err)
 	case u.Pod == nil:
-		return l.goneVerdict()
+		return l.d.gone(ctx, l.pod)
 	}
+	l.lack(u.Lacks, "containers that start are noticed later than they could be")
 	l.see(u.Pod)
 	return l.judge(ctx, u.Pod)
 }
 
-func (l *lookout) goneVerdict() error {
-	return verdict.New(verdict.Infrastructure, "has somebody or something in the cluster deleted it (an eviction, a node that went away)?",
-		"the pod %s is gone: %w", l.pod, engine.ErrNotFound)
+// lack tells what is worse because a request is forbidden that gantry can do without.
+func (l *lookout) lack(err error, worse string) {
+	if v, ok := verdictIn(err); ok && errors.Is(err, kubeapi.ErrForbidden) {
+		l.say("%s: %v\nhint: %s", worse, err, v.Hint)
+	}
 }
 
 // rejectedError: the node has refused the pod; another one may find room.
@@ -227,6 +230,7 @@ func (l *lookout) coming() time.Duration {
 func (l *lookout) readEvents(ctx context.Context, waiting []*member) error {
 	events, err := l.d.api.Events(ctx, l.uid)
 	if err != nil {
+		l.lack(err, "what the cluster says of the pod cannot be shown")
 		return nil
 	}
 	l.warnings = nil

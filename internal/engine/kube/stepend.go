@@ -65,7 +65,7 @@ func (s *stepRun) update(ctx context.Context, l *lookout, pod *corev1.Pod, err e
 	case err != nil:
 		return false, err
 	case pod == nil:
-		return false, l.goneVerdict()
+		return false, l.d.gone(ctx, l.pod)
 	}
 	l.see(pod)
 	status := statusOf(pod, s.member.name)

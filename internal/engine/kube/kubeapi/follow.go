@@ -25,6 +25,8 @@ const (
 type Update struct {
 	Pod *corev1.Pod // nil: it is gone, or there is an Err
 	Err error       // the pod cannot be followed any more
+	// Lacks, unless it is nil, says why the pod cannot be watched: it is asked for again and again.
+	Lacks error
 }
 
 // Follow sends the states of a pod, the present one first. It ends after the pod is gone, which a pod of the same
@@ -46,7 +48,7 @@ type follower struct {
 	name, uid string
 	updates   chan<- Update
 	version   string // of the last state that was sent
-	polls     bool   // watching does not work here
+	lacks     error  // watching does not work here
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -55,7 +57,7 @@ func (f *follower) run(ctx context.Context) {
 		if errors.Is(err, engine.ErrNotFound) {
 			pod, err = nil, nil
 		}
-		if !f.send(ctx, pod, ended(ctx, err)) || f.polls && !f.c.pause(ctx, pollPause) || !f.polls && !f.watch(ctx) {
+		if !f.send(ctx, pod, ended(ctx, err)) || f.lacks != nil && !f.c.pause(ctx, pollPause) || f.lacks == nil && !f.watch(ctx) {
 			return
 		}
 	}
@@ -70,7 +72,7 @@ func (f *follower) send(ctx context.Context, pod *corev1.Pod, err error) bool {
 		return true
 	}
 	select {
-	case f.updates <- Update{Pod: pod, Err: err}:
+	case f.updates <- Update{Pod: pod, Err: err, Lacks: f.lacks}:
 	case <-ctx.Done():
 		return false
 	}
@@ -86,12 +88,13 @@ func (f *follower) watch(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	start := time.Now()
-	body, err := f.c.open(ctx, call{verb: "watch", resource: "pods", query: url.Values{
+	q := call{verb: "watch", resource: "pods", query: url.Values{
 		"watch": {"true"}, "fieldSelector": {"metadata.name=" + f.name}, "resourceVersion": {f.version}, "timeoutSeconds": {watchFor},
-	}})
+	}}
+	body, err := f.c.open(ctx, q)
 	if err != nil {
 		if !passing(err) {
-			f.polls = true
+			f.lacks = f.c.refusal(q, err)
 		}
 		return f.c.pause(ctx, pollPause)
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -98,13 +97,13 @@ func (c *Client) CreateSecret(ctx context.Context, secret *corev1.Secret) error 
 	}
 	return err
 }
+
 // TrySecret asks for a secret as if one were to be made; nothing is. It tells whether there is such a namespace, and
 // whether it takes secrets.
 func (c *Client) TrySecret(ctx context.Context) error {
 	secret := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{GenerateName: "gantry-try-"}}
 	return c.do(ctx, call{verb: "create", resource: "secrets", body: secret, query: url.Values{"dryRun": {"All"}}}, nil)
 }
-
 
 // UpdateSecret replaces a secret that was read before; ErrConflict if it has changed since.
 func (c *Client) UpdateSecret(ctx context.Context, secret *corev1.Secret) error {
@@ -128,26 +127,6 @@ func (c *Client) Secrets(ctx context.Context, labels map[string]string) ([]corev
 // DeleteSecret deletes a secret. What is gone is no error.
 func (c *Client) DeleteSecret(ctx context.Context, name, uid string) error {
 	return gone(c.do(ctx, call{verb: "delete", resource: "secrets", name: name, body: deleting(uid)}, nil))
-}
-
-// Events lists what the cluster has noted about a pod, oldest first.
-func (c *Client) Events(ctx context.Context, podUID string) ([]corev1.Event, error) {
-	list := new(corev1.EventList)
-	query := url.Values{"fieldSelector": {"involvedObject.uid=" + podUID}}
-	err := c.do(ctx, call{verb: "list", resource: "events", query: query}, list)
-	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return LastSeen(a).Compare(LastSeen(b)) })
-	return list.Items, err
-}
-
-// LastSeen is when an event was last noted.
-func LastSeen(e corev1.Event) time.Time {
-	switch {
-	case e.Series != nil:
-		return e.Series.LastObservedTime.Time
-	case !e.LastTimestamp.IsZero():
-		return e.LastTimestamp.Time
-	}
-	return e.EventTime.Time
 }
 
 // Logs opens the last lines of what a container has printed.

@@ -217,12 +217,12 @@ func (s *Server) writeSecret(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) listEvents(w http.ResponseWriter, r *http.Request) {
-	uid := strings.TrimPrefix(r.URL.Query().Get("fieldSelector"), "involvedObject.uid=")
+	selector := r.URL.Query().Get("fieldSelector")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := corev1.EventList{}
 	for _, e := range s.events {
-		if string(e.InvolvedObject.UID) == uid {
+		if o := e.InvolvedObject; selector == "involvedObject.uid="+string(o.UID) || selector == "involvedObject.kind=Pod,involvedObject.name="+o.Name {
 			list.Items = append(list.Items, e)
 		}
 	}
