@@ -198,6 +198,9 @@ func (b *blockReader) unpack() error {
 
 func (b *blockReader) length() (int, error) {
 	n, err := binary.ReadUvarint(b.r)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
 	if err == nil && n > blockBound {
 		err = fmt.Errorf("a block of %d bytes", n)
 	}
