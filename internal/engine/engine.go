@@ -152,6 +152,9 @@ type ContainerSpec struct {
 	// ReadImage: StartStep is to find out the image's own Entrypoint and Cmd. An engine that needs to ask somebody else
 	// for them leaves it undone otherwise.
 	ReadImage bool
+	// Alone: the job has no job container, whose copy of the work folder a step's container could share where the host's
+	// is out of reach.
+	Alone bool
 	// Options are extra create flags in the engine's own words, already split. They stand after the flags that
 	// a user may override (name, workdir, network, ports) and before those that gantry must keep (env, mounts,
 	// entrypoint). A --network among them replaces the job's network for this container.
@@ -221,6 +224,9 @@ type StepContainer struct {
 	Agent *agent.Address
 	Env   map[string]string
 	Apart bool
+	// Root is where a container that is apart and alone has its work folder, which is empty. Its agent stays after the step,
+	// until the context of StartStep ends, so that the folder's files can be fetched.
+	Root string
 	// Gone is closed when the container has been removed; Err waits for that. It is nil however the container's
 	// process ended, or says why the engine could not run it, with the engine's command and output.
 	Gone <-chan struct{}

@@ -112,6 +112,9 @@ func ours(info fs.FileInfo) bool {
 	return ok && info.IsDir() && int(st.Uid) == os.Geteuid()
 }
 
+// id is what the folder was named by.
+func (d agentDir) id() string { return filepath.Base(d.rel) }
+
 func (d agentDir) mount() engine.Mount {
 	return engine.Mount{Source: filepath.Join(d.work, d.rel, agent.SharedDir), Target: agent.MountPoint}
 }

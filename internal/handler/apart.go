@@ -29,6 +29,13 @@ func (h *Handler) keepApart(rec *jobrecord.Record) error {
 	if root == "" {
 		return verdict.New(verdict.Bug, "", "the job container has no place for the work folder")
 	}
+	var err error
+	rec.Sync, err = h.copyAt(rec.ID, root)
+	return err
+}
+
+// copyAt says how a copy of the work folder is kept in step that a container has at root, and that is known by an ID.
+func (h *Handler) copyAt(id, root string) (*worksync.Spec, error) {
 	config := worksync.Defaults()
 	for _, pattern := range h.Config.Kubernetes.Sync.Exclude {
 		config.Rules = append(config.Rules, tree.Rule{Path: pattern, Flow: tree.None})
@@ -39,13 +46,27 @@ func (h *Handler) keepApart(rec *jobrecord.Record) error {
 	maxFile, err := bytesOf(h.Config.Kubernetes.Sync.MaxFile)
 	maxSum, err2 := bytesOf(h.Config.Kubernetes.Sync.MaxSum)
 	if err := errors.Join(err, err2); err != nil {
-		return verdict.New(verdict.Configuration, "see kubernetes.sync in gantry.yaml", "%w", err)
+		return nil, verdict.New(verdict.Configuration, "see kubernetes.sync in gantry.yaml", "%w", err)
 	}
 	config.MaxFile, config.MaxTotal = maxFile, maxSum
-	rec.Sync = &worksync.Spec{
-		Root: root, Config: config, State: worksync.StateDir(h.Store.Dir, rec.ID), Keeper: []string{h.AgentPath, "keep", h.Store.Dir, rec.ID},
+	return &worksync.Spec{
+		Root: root, Config: config, State: worksync.StateDir(h.Store.Dir, id), Keeper: []string{h.AgentPath, "keep", h.Store.Dir, id},
+	}, nil
+}
+
+// ownCopy gives a step's container that has a work folder of its own the runner's, as it is. forget is for the end.
+func (h *Handler) ownCopy(ctx context.Context, rec *jobrecord.Record, id, root string) (forget func(), err error) {
+	if rec.Sync, err = h.copyAt(id, root); err != nil {
+		return nil, err
 	}
-	return nil
+	rec.Sync.Keeper = nil // for one step
+	copied := h.copyOf(rec)
+	forget = func() { h.say(func() error { return copied.Stop(context.WithoutCancel(ctx)) }) }
+	if err := copied.Start(ctx); err != nil {
+		forget()
+		return nil, interrupted(ctx, "bringing the work folder to the step's container", err)
+	}
+	return forget, nil
 }
 
 // externals says how the job container gets programs of the runner's; nil: it has them.

@@ -60,6 +60,8 @@ type member struct {
 	program  *agent.Step
 	health   *options.Health
 	agentDir string // the agent's folder as the container sees it, where that is not one of the runner's
+	// stays has the agent go on after its step: its work folder is its own.
+	stays bool
 	// externals is where an agent of the handler's looks for what sight.noExternals says.
 	externals agent.Externals
 	token     string         // of the agent of underAgent
@@ -194,6 +196,7 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 	if dir := firstOf(m.agentDir, m.sight.at(agent.MountPoint)); dir != agent.MountPoint {
 		config.Dir = dir
 	}
+	config.Once = config.Once && !m.stays
 	config.Links, config.Hosts, config.Ulimits = m.sight.linksFor(agent.MountPoint), hosts, m.ulimits()
 	if dir := m.sight.at(m.container.WorkingDir); dir != m.container.WorkingDir {
 		m.container.WorkingDir = dir // the link is not there yet

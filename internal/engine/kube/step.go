@@ -240,6 +240,7 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 			return err
 		}
 	}
+	m.stays = s.mode == PodApart && s.spec.Alone
 	m.tag.Folder = m.folder.host()
 	m.container.VolumeMounts = append(m.container.VolumeMounts, m.sight.mounts...)
 	if err := s.finish(s.job, listen); err != nil {
@@ -357,6 +358,9 @@ func (s *stepRun) container() *engine.StepContainer {
 			<-s.gone
 			return wrap(s.err, fmt.Sprintf("running %s (%s)", s.spec.Title, s.spec.Image))
 		},
+	}
+	if s.member.stays {
+		c.Root, _ = s.member.sight.host(s.d.opts.Work) // it sees all of it
 	}
 	if s.image != nil {
 		c.Entrypoint, c.Cmd = s.image.Entrypoint, s.image.Cmd
