@@ -99,12 +99,8 @@ func checkMode(_ *exam, s *kube.Survey) Finding {
 	if s.ChoiceErr != nil {
 		return failed(s.ChoiceErr)
 	}
-	wanted := kube.Wanted(s.Mode, s.Volume)
 	var what, mend []string
 	for _, o := range s.Choice.Obstacles {
-		if !slices.Contains(wanted, o.Mode) {
-			continue
-		}
 		what = append(what, fmt.Sprintf("not %s: %s", o.Mode, o.What))
 		if o.Mend != "" {
 			mend = append(mend, o.Mend)

@@ -60,7 +60,7 @@ type Obstacle struct {
 // Choice is a mode with its reasons.
 type Choice struct {
 	Mode      Mode
-	Obstacles []Obstacle // to this mode, if it was asked for, and to better ones
+	Obstacles []Obstacle // to this mode, if it was asked for, and to better ones that were left open
 }
 
 // Reason is one line for the log.
@@ -86,19 +86,16 @@ func Choose(mode, volume string, f Facts) (Choice, error) {
 			"unknown mode %q with volume %q", mode, volume)
 	}
 	var choice Choice
-	for _, m := range modes() {
+	for _, m := range allowed {
 		found := obstacles(m, f)
 		choice.Obstacles = append(choice.Obstacles, found...)
-		if !slices.Contains(allowed, m) {
-			continue
-		}
 		if i := slices.IndexFunc(found, func(o Obstacle) bool { return !o.Soft || len(allowed) > 1 }); i >= 0 {
 			continue
 		}
 		choice.Mode = m
 		return choice, nil
 	}
-	return choice, impossible(allowed, choice.Obstacles)
+	return choice, impossible(choice.Obstacles)
 }
 
 // Wanted are the modes that the settings leave open, best first.
@@ -119,11 +116,11 @@ func Wanted(mode, volume string) []Mode {
 }
 
 // impossible explains that no mode works.
-func impossible(allowed []Mode, all []Obstacle) error {
+func impossible(all []Obstacle) error {
 	var lines []string
 	hint := ""
 	for _, o := range all {
-		if slices.Contains(allowed, o.Mode) && !o.Soft {
+		if !o.Soft {
 			lines = append(lines, fmt.Sprintf("%s: %s", o.Mode, o.What))
 			if hint == "" {
 				hint = o.Mend
