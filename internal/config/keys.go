@@ -57,7 +57,8 @@ func engineKeys() []Key {
 	return []Key{
 		{
 			Path: "engine", Default: "auto", Example: "podman",
-			Doc:   "The container engine: auto (Docker if its daemon answers, else Podman), docker, podman or kubernetes.",
+			Doc:   "The container engine: auto (Docker if its daemon answers, else Podman, else Kubernetes in a pod with a " +
+				"service account), docker, podman or kubernetes.",
 			field: func(c *Config) any { return &c.Engine }, value: oneOf("auto", "docker", "podman", "kubernetes"),
 		}, {
 			Path: "engine_path", Example: "/usr/bin/podman",
@@ -162,7 +163,8 @@ func timeoutKeys() []Key {
 		return Key{Path: path, Default: def, Example: example, Doc: doc, field: field, value: notNegative}
 	}
 	schedule := key("timeouts.schedule", "10m", "20m",
-		"How long a pod may wait for a node of the cluster, which may first have to be made.",
+		"How long a pod may wait for a node of the cluster, which may first have to be made, or for room in the "+
+			"namespace's quota.",
 		func(c *Config) any { return &c.Timeouts.Schedule })
 	schedule.official, schedule.form = "ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", secondsForm
 	return []Key{
