@@ -10,17 +10,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-ci/gantry/internal/conformance"
 	"github.com/gantry-ci/gantry/internal/conformance/ociclient"
+	"github.com/gantry-ci/gantry/internal/conformance/podclient"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
 // conformOptions are the flags of `gantry conform`.
 type conformOptions struct {
 	hook, engine, format, output, node string
+	publish, folder                    string
 	cases, rewrite                     []string
 	list, quiet                        bool
 	workers                            int
@@ -48,7 +51,9 @@ other work of this hook meanwhile; images are taken from a registry that this co
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.hook, "hook", "", "the hook program: a .sh, .js or .ps1 file")
-	f.StringVar(&o.engine, "engine", "docker", "the engine that the hook uses: docker or podman; kubernetes is to come")
+	f.StringVar(&o.engine, "engine", "docker", "the engine that the hook uses: docker, podman or kubernetes")
+	f.StringVar(&o.publish, "publish", "", "for kubernetes: HOST/PREFIX of a registry that takes images and from which nodes pull")
+	f.StringVar(&o.folder, "runner-folder", "", "for kubernetes: the runner's folder, with nothing in it but an empty _work, which lies on the volume that the hook expects")
 	f.StringVar(&o.format, "format", "text", "format of the report: text, json, junit or html")
 	f.StringVar(&o.output, "output", "", "file for the report (default: standard output)")
 	f.StringArrayVar(&o.cases, "case", nil, "only cases whose id matches this pattern; may be given several times")
@@ -112,10 +117,14 @@ func (o *conformOptions) check() (func(*conformance.Report, io.Writer) error, er
 	switch {
 	case o.hook == "":
 		return nil, usagef("conform needs --hook PATH, the hook program to judge")
-	case engines()[o.engine] == nil:
+	case engines(o)[o.engine] == nil:
 		return nil, usagef("--engine is docker, podman or kubernetes, not %q", o.engine)
 	case write == nil:
 		return nil, usagef("--format is text, json, junit or html, not %q", o.format)
+	case o.engine == "kubernetes" && (o.publish == "" || o.folder == ""):
+		return nil, usagef("--engine kubernetes needs --publish HOST/PREFIX and --runner-folder DIR")
+	case o.engine != "kubernetes" && (o.publish != "" || o.folder != ""):
+		return nil, usagef("--publish and --runner-folder are for --engine kubernetes")
 	case o.workers < 1:
 		return nil, usagef("--jobs is at least 1")
 	case o.registry.Host != "" && (o.registry.User == "" || !o.passwordStdin || o.registry.Image == ""):
@@ -125,9 +134,11 @@ func (o *conformOptions) check() (func(*conformance.Report, io.Writer) error, er
 }
 
 // engines has what finds an engine, by its name.
-func engines() map[string]func(context.Context, *Process) (conformance.Engine, error) {
+func engines(o *conformOptions) map[string]func(context.Context, *Process) (conformance.Engine, error) {
 	all := map[string]func(context.Context, *Process) (conformance.Engine, error){
-		"kubernetes": func(context.Context, *Process) (conformance.Engine, error) { return nil, errNoKubernetes },
+		"kubernetes": func(ctx context.Context, p *Process) (conformance.Engine, error) {
+			return podclient.Find(ctx, podclient.Options{Environ: p.Environ, Publish: o.publish})
+		},
 	}
 	for _, name := range ociclient.Names() {
 		all[name] = func(ctx context.Context, p *Process) (conformance.Engine, error) {
@@ -136,10 +147,6 @@ func engines() map[string]func(context.Context, *Process) (conformance.Engine, e
 	}
 	return all
 }
-
-// errNoKubernetes says what is missing: an Engine.
-var errNoKubernetes = errors.New("this version cannot judge hooks on Kubernetes: it could call the hook, and has nothing that " +
-	"looks at pods from outside; `gantry conform --list` shows what each case would need of the cluster")
 
 // suite makes a suite with a folder of its own below /tmp: hooks may have sockets there, of which paths are short.
 func (p *Process) suite(ctx context.Context, o conformOptions) (*conformance.Suite, func() error, error) {
@@ -161,9 +168,14 @@ func (p *Process) suite(ctx context.Context, o conformOptions) (*conformance.Sui
 		}
 		o.registry.Password = strings.TrimRight(string(password), "\n")
 	}
-	engine, err := engines()[o.engine](ctx, p)
+	engine, err := engines(&o)[o.engine](ctx, p)
 	if err != nil {
 		return nil, nil, verdict.New(verdict.Configuration, "name another engine with --engine", "%w", err)
+	}
+	if o.folder != "" {
+		if o.folder = p.abs(o.folder); !unused(o.folder) {
+			return nil, nil, usagef("--runner-folder: %s must be a folder with nothing in it but an empty _work", o.folder)
+		}
 	}
 	dir, err := os.MkdirTemp(p.Getenv("TMPDIR"), "conform-")
 	if err != nil {
@@ -171,7 +183,10 @@ func (p *Process) suite(ctx context.Context, o conformOptions) (*conformance.Sui
 	}
 	suite := &conformance.Suite{
 		Hook: hook, Node: o.node, Environ: p.Environ, Engine: engine, Dir: dir, UID: p.UID, Rewrite: rewrite,
-		Registry: o.registry, Workers: o.workers,
+		Registry: o.registry, Workers: o.workers, Folder: o.folder,
+	}
+	if o.engine == "kubernetes" {
+		suite.Patience = podPatience
 	}
 	if node, err := exec.LookPath(o.node); err == nil {
 		suite.Node = p.abs(node)
@@ -182,6 +197,19 @@ func (p *Process) suite(ctx context.Context, o conformOptions) (*conformance.Sui
 		}
 	}
 	return suite, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// podPatience is for pods, which have half a minute to end.
+const podPatience = 45 * time.Second
+
+// unused says whether a folder has nothing in it but an empty folder _work.
+func unused(folder string) bool {
+	entries, err := os.ReadDir(folder)
+	if err != nil || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "_work" {
+		return false
+	}
+	within, err := os.ReadDir(filepath.Join(folder, "_work"))
+	return len(within) == 0 && (err == nil || errors.Is(err, os.ErrNotExist))
 }
 
 func (p *Process) writeReport(report *conformance.Report, write func(*conformance.Report, io.Writer) error, path string) error {

@@ -63,7 +63,7 @@ func (sc *scene) run(ctx context.Context, node *yaml.Node, number string, first 
 		return nil, err
 	}
 	if call.Runner != "" {
-		other, err := sc.other(call.Runner)
+		other, err := sc.other(ctx, call.Runner)
 		if err != nil {
 			return nil, err
 		}

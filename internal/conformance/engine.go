@@ -19,6 +19,14 @@ type Engine interface {
 	World
 }
 
+// Publisher is an engine that cannot pull from the suite's own registry.
+type Publisher interface {
+	// Publish copies an image of the suite's registry to where the engine can pull it, and gives its name there.
+	Publish(ctx context.Context, image string) (string, error)
+	// Registry is what the names that Publish gives begin with.
+	Registry() string
+}
+
 // Supplier brings images to an engine.
 type Supplier interface {
 	// Listen is the address of this machine, without a port, on which the engine reaches a registry of the suite.

@@ -13,9 +13,10 @@ import (
 // second part; an engine that does not leaves out what it cannot do, and no case has to know of it.
 func engineNeeds() map[string]string {
 	return map[string]string{
-		"docker":  "the engine is Docker",
-		"podman":  "the engine is Podman",
-		"rootful": "containers are not those of an ordinary user",
+		"docker":     "the engine is Docker",
+		"podman":     "the engine is Podman",
+		"kubernetes": "the engine is a Kubernetes cluster",
+		"rootful":    "containers are not those of an ordinary user",
 
 		"builds":          "Dockerfiles can be built",
 		"client-login":    "the client's own configuration of the runner's user can hold a login",
@@ -24,6 +25,7 @@ func engineNeeds() map[string]string {
 		"networks":        "containers of a job are in a network of their own",
 		"options":         "options are those of the engine's command line, and mean there what they say",
 		"processes":       "processes of containers are processes of this machine",
+		"registry":        "images can be pulled from a registry that the suite opens",
 		"published-ports": "ports of containers can be published on this machine",
 		"runners":         "several runners of this machine share the engine",
 		"volumes":         "there are volumes, with and without names",
@@ -33,9 +35,10 @@ func engineNeeds() map[string]string {
 // suiteNeeds are the needs that the suite itself meets or not.
 func suiteNeeds() map[string]string {
 	return map[string]string{
-		"bash":           "there is an image with bash",
-		"root":           "the suite runs as root",
-		"given-registry": "--registry was given",
+		"bash":             "there is an image with bash",
+		"root":             "the suite runs as root",
+		"given-registry":   "--registry was given",
+		"private-registry": "there is a registry with a password: the suite's own, or that of --registry",
 	}
 }
 
@@ -49,9 +52,10 @@ func Needs() map[string]string {
 // missing says which needs cannot be met; "" for none.
 func (s *Suite) missing(needs []string) string {
 	own := map[string]bool{
-		"bash":           s.images["bash"] != "",
-		"root":           s.UID == 0,
-		"given-registry": s.Registry.Host != "",
+		"bash":             s.images["bash"] != "",
+		"root":             s.UID == 0,
+		"given-registry":   s.Registry.Host != "",
+		"private-registry": s.Registry.Host != "" || s.Engine.Meets("registry"),
 	}
 	lacking := slices.DeleteFunc(slices.Clone(needs), func(need string) bool {
 		met, ofSuite := own[need]
@@ -87,7 +91,12 @@ func walk(node *yaml.Node, f func(key string, value *yaml.Node)) {
 }
 
 func shownBy(key string, value *yaml.Node) []string {
+	if key == "image" && value.Value == "private" || strings.Contains(value.Value, "@{private.") {
+		return []string{"private-registry"}
+	}
 	switch key {
+	case "requested", "requests_at_most", "fail", "hold", "move":
+		return []string{"registry"}
 	case "processes_gone", "processes_alive", "process", "arguments_lack":
 		return []string{"processes"}
 	case "reach", "listen":

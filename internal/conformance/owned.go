@@ -11,12 +11,15 @@ import (
 // owned tells one runner's containers, networks and volumes from everything else on an engine, whatever labels the
 // hook uses. A container belongs to the runner if its environment has the runner's token, which the suite puts into
 // every request, if it mounts something of the runner's folder, if it is in one of the runner's networks, or if it has
-// a label that no container but the runner's ever had.
+// a label that no container but the runner's ever had. On an engine that serves no other runner all that comes is its own.
 type owned struct {
 	engine Observer
 	labels *labels
 	token  string
 	root   string
+
+	// before are the containers that were there when the runner came, on an engine that it has for itself; otherwise nil.
+	before map[string]bool
 
 	mu         sync.Mutex
 	containers map[string]bool
@@ -89,6 +92,9 @@ func (o *owned) mine(c *Container) bool {
 	if o.ofOther(c) {
 		return false
 	}
+	if o.before != nil {
+		return !o.before[c.ID]
+	}
 	inside := func(path string) bool { return path == o.root || strings.HasPrefix(path, o.root+"/") }
 	return o.containers[c.ID] || o.labelled(c.Labels) ||
 		slices.ContainsFunc(c.Env, func(kv string) bool { return strings.Contains(kv, o.token) }) ||
@@ -99,9 +105,22 @@ func (o *owned) mine(c *Container) bool {
 // ofOther says whether a container is plainly that of another runner of the suite.
 func (o *owned) ofOther(c *Container) bool {
 	return slices.ContainsFunc(c.Env, func(kv string) bool {
-		token, ok := strings.CutPrefix(kv, tokenVariable+"=")
+		token, ok := strings.CutPrefix(kv, TokenVariable+"=")
 		return ok && token != o.token
 	})
+}
+
+// settle looks at what is there before the runner does anything.
+func (o *owned) settle(ctx context.Context) error {
+	there, err := o.engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	o.before = map[string]bool{}
+	for _, c := range there {
+		o.before[c.ID] = true
+	}
+	return nil
 }
 
 func (o *owned) labelled(labels map[string]string) bool {

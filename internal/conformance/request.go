@@ -17,8 +17,9 @@ import (
 // object is a JSON object on its way to the hook.
 type object = map[string]any
 
-// tokenVariable is in the environment of every container that the suite asks for, so that it is found again.
-const tokenVariable = "CONFORMANCE_TOKEN"
+// TokenVariable is in the environment of every container that the suite asks for, so that it is found again. One with
+// another value than a runner's is not that runner's.
+const TokenVariable = "CONFORMANCE_TOKEN"
 
 // wire turns a type of the protocol into an object as the runner words it: null for what is not set, no array and no
 // object ever null.
@@ -181,7 +182,7 @@ func (s *scene) mark(container object) {
 		env = object{}
 		container["environmentVariables"] = env
 	}
-	env[tokenVariable] = s.token
+	env[TokenVariable] = s.token
 }
 
 func (s *scene) stepArgs(c *ContainerStep) (object, error) {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -41,7 +42,7 @@ type scene struct {
 }
 
 // other is another runner on the same machine, made when it is first asked for.
-func (sc *scene) other(name string) (*scene, error) {
+func (sc *scene) other(ctx context.Context, name string) (*scene, error) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	if found := sc.others[name]; found != nil {
@@ -51,7 +52,7 @@ func (sc *scene) other(name string) (*scene, error) {
 	if name == "namesake" {
 		setup.Env = map[string]string{"RUNNER_NAME": filepath.Base(sc.runner.Root)}
 	}
-	found, err := sc.suite.newScene(setup)
+	found, err := sc.suite.newScene(ctx, setup)
 	if err != nil {
 		return nil, err
 	}
@@ -63,9 +64,9 @@ func (sc *scene) other(name string) (*scene, error) {
 }
 
 // newScene lays out a runner.
-func (s *Suite) newScene(setup RunnerSetup) (*scene, error) {
+func (s *Suite) newScene(ctx context.Context, setup RunnerSetup) (*scene, error) {
 	token := "conf" + randomHex(5)
-	root := filepath.Join(s.Dir, token)
+	root := cmp.Or(s.Folder, filepath.Join(s.Dir, token))
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("making a runner: %w", err)
 	}
@@ -85,6 +86,11 @@ func (s *Suite) newScene(setup RunnerSetup) (*scene, error) {
 	sc.vars["workspace"] = runner.Workspace
 	sc.vars["token"] = token
 	sc.freshVars()
+	if !s.Engine.Meets("runners") {
+		if err := sc.owned.settle(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return sc, sc.setUp(setup)
 }
 
@@ -182,7 +188,7 @@ func (sc *scene) lookup(name string) (string, bool) {
 	}
 	switch name {
 	case "registry":
-		return sc.suite.open.Addr, true
+		return sc.suite.registry(), true
 	case "private.host":
 		return sc.suite.credentials().Host, true
 	case "private.user":

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/conformance/images"
@@ -67,15 +66,43 @@ func (s *Suite) fill(ctx context.Context) error {
 	if s.Registry.Host != "" {
 		s.images["private"] = s.Registry.Host + "/" + s.Registry.Image
 	}
-	added, err := s.Engine.Open(s.Dir, s.registries())
-	if err != nil {
+	if s.added, err = s.Engine.Open(s.Dir, s.registries()); err != nil {
 		return err
 	}
-	s.Environ = slices.Concat(s.Environ, added)
+	if err := s.publish(ctx); err != nil {
+		return err
+	}
 	if err := s.Engine.Pull(ctx, s.images["busybox"]); err != nil {
-		return fmt.Errorf("the engine cannot pull from the suite's own registry on %s: %w", s.Engine.Listen(), err)
+		return fmt.Errorf("the engine cannot pull from the suite's registry, %s: %w", s.registry(), err)
 	}
 	return nil
+}
+
+// publish copies images to where the engine can pull them, if that is not the suite's own registry.
+func (s *Suite) publish(ctx context.Context) error {
+	p, ok := s.Engine.(Publisher)
+	if !ok {
+		return nil
+	}
+	for name, image := range s.images {
+		if name == "private" {
+			continue
+		}
+		published, err := p.Publish(ctx, image)
+		if err != nil {
+			return err
+		}
+		s.images[name] = published
+	}
+	return nil
+}
+
+// registry is what the names of the suite's images begin with.
+func (s *Suite) registry() string {
+	if p, ok := s.Engine.(Publisher); ok {
+		return p.Registry()
+	}
+	return s.open.Addr
 }
 
 // registries are the addresses of the suite's own.

@@ -54,6 +54,9 @@ type Suite struct {
 	Engine  Engine
 	// Dir is a folder for the runners. Its path should be short: hooks may have sockets below it.
 	Dir string
+	// Folder is the folder of the runner, with _work in it, on an engine that serves no other; "": each has one in Dir.
+	// It must be empty but for an empty _work, and is emptied after each runner.
+	Folder string
 	// UID is the user that the suite runs as.
 	UID int
 	// Rewrite has names of base images, and those to take instead.
@@ -68,6 +71,7 @@ type Suite struct {
 	// Tell is called with each result, one at a time; nil for nobody.
 	Tell func(Result)
 
+	added         []string // to the environment of the hook, by the engine
 	images        map[string]string
 	made          map[string]*images.Image
 	open, private *images.Registry
@@ -88,9 +92,9 @@ func (s *Suite) Run(ctx context.Context, all *Collection, chosen func(*Case) boo
 // used at the same time.
 func (s *Suite) With(hook string) *Suite {
 	return &Suite{
-		Hook: hook, Node: s.Node, Environ: s.Environ, Engine: s.Engine, Dir: s.Dir, UID: s.UID, Registry: s.Registry,
+		Hook: hook, Node: s.Node, Environ: s.Environ, Engine: s.Engine, Dir: s.Dir, Folder: s.Folder, UID: s.UID, Registry: s.Registry,
 		Workers: s.Workers, Patience: s.Patience,
-		images: s.images, made: s.made, open: s.open, private: s.private, labels: s.labels,
+		added: s.added, images: s.images, made: s.made, open: s.open, private: s.private, labels: s.labels,
 	}
 }
 
@@ -101,7 +105,7 @@ func (s *Suite) Judge(ctx context.Context, all *Collection, chosen func(*Case) b
 	s.compareRunners(ctx, len(groups))
 	var queue sync.WaitGroup
 	next := make(chan *group)
-	for range cmp.Or(s.Workers, 1) {
+	for range s.workers() {
 		queue.Go(func() {
 			for g := range next {
 				s.runGroup(ctx, all, g, results)
@@ -122,10 +126,18 @@ func (s *Suite) Judge(ctx context.Context, all *Collection, chosen func(*Case) b
 	return slices.DeleteFunc(results, func(r Result) bool { return r.Case == nil })
 }
 
+// workers is how many jobs run at the same time.
+func (s *Suite) workers() int {
+	if !s.Engine.Meets("runners") {
+		return 1
+	}
+	return cmp.Or(s.Workers, 1)
+}
+
 // compareRunners prepares a job on two runners, to learn which labels tell them apart. With one group there is only
 // one runner. A hook that cannot do it is found out by the cases.
 func (s *Suite) compareRunners(ctx context.Context, groups int) {
-	if s.labels.believed() {
+	if s.labels.believed() || !s.Engine.Meets("runners") {
 		return
 	}
 	if groups > 1 {
@@ -151,7 +163,7 @@ func (s *Suite) compareRunners(ctx context.Context, groups int) {
 
 // preparedScene is a runner with the simplest job.
 func (s *Suite) preparedScene(ctx context.Context) (*scene, error) {
-	sc, err := s.newScene(RunnerSetup{})
+	sc, err := s.newScene(ctx, RunnerSetup{})
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +233,7 @@ func (s *Suite) runGroup(ctx context.Context, all *Collection, g *group, results
 	} else {
 		setup = all.Jobs[g.job].Runner
 	}
-	sc, err := s.newScene(setup)
+	sc, err := s.newScene(ctx, setup)
 	var seen *observation
 	if err == nil && g.job != "" {
 		seen, err = sc.share(ctx, all.Jobs[g.job])
@@ -310,22 +322,43 @@ func (n *notSupported) Error() string { return "the hook does not support it: " 
 
 // hookEnv is the environment of a hook.
 func (s *Suite) hookEnv() []string {
-	return slices.DeleteFunc(slices.Clone(s.Environ), func(kv string) bool {
+	own := slices.DeleteFunc(slices.Clone(s.Environ), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
 		return strings.HasPrefix(name, "GITHUB_") || strings.HasPrefix(name, "RUNNER_") || strings.HasPrefix(name, "ACTIONS_")
 	})
+	return slices.Concat(own, s.added)
 }
 
 // removeFolder removes a runner's folder. What containers left of other users, a container removes.
 func (s *Suite) removeFolder(ctx context.Context, folder string) error {
-	if os.RemoveAll(folder) == nil {
+	remove := os.RemoveAll
+	if folder == s.Folder {
+		remove = emptied
+	}
+	if remove(folder) == nil {
 		return nil
 	}
 	if err := s.Engine.Empty(ctx, folder, s.images["busybox"]); err != nil {
 		return fmt.Errorf("removing %s: %w", folder, err)
 	}
-	if err := os.RemoveAll(folder); err != nil {
+	if err := remove(folder); err != nil {
 		return fmt.Errorf("removing the runner's folder: %w", err)
+	}
+	return nil
+}
+
+// emptied removes what is in a folder. Folders in it on which something is mounted stay, without what is in them.
+func emptied(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(folder, e.Name())
+		err := os.RemoveAll(path)
+		if left, readErr := os.ReadDir(path); err != nil && (readErr != nil || len(left) > 0) {
+			return err
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type fakeEngine struct {
 	containers func() ([]*conformance.Container, error)
 	remove     func(conformance.Inventory) error
 	pull       error
+	added      []string // to the hook's environment
 }
 
 var _ conformance.Engine = (*fakeEngine)(nil)
@@ -35,7 +36,7 @@ func (e *fakeEngine) Image(context.Context, string) (*images.Image, error) {
 	return (&images.Image{Architecture: "amd64", OS: "linux"}).With(images.File{Path: "bin/busybox", Content: []byte("program"), Mode: 0o755})
 }
 
-func (e *fakeEngine) Open(string, []string) ([]string, error) { return nil, nil }
+func (e *fakeEngine) Open(string, []string) ([]string, error) { return e.added, nil }
 
 func (e *fakeEngine) Pull(context.Context, string) error { return e.pull }
 
@@ -251,6 +252,45 @@ func TestWhatBelongsToARunner(t *testing.T) {
 	slices.Sort(removed)
 	if diff := cmp.Diff([]string{"by its environment", "by its label"}, slices.Compact(removed)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// lonely is an engine that serves one runner, and cannot pull from this machine, as a cluster is one.
+type lonely struct{ *fakeEngine }
+
+func (lonely) Publish(_ context.Context, image string) (string, error) {
+	_, repository, _ := strings.Cut(image, "/")
+	return "elsewhere/" + repository, nil
+}
+
+func (lonely) Registry() string { return "elsewhere" }
+
+// On an engine that serves one runner all that comes is the hook's, the runner has the folder that it was given, and what
+// tells the hook of its surroundings stays in its environment.
+func TestAnEngineThatServesOneRunner(t *testing.T) {
+	folder := t.TempDir()
+	made := filepath.Join(folder, "_work/made")
+	var removed []string
+	e := lonely{&fakeEngine{
+		added: []string{"ACTIONS_RUNNER_POD_NAME=pod"}, meets: func(need string) bool { return need != "runners" },
+		containers: func() ([]*conformance.Container, error) {
+			all := []*conformance.Container{{ID: "there before", Labels: map[string]string{"a": "b"}}}
+			if _, err := os.Stat(made); err == nil {
+				all = append(all, &conformance.Container{ID: "new"})
+			}
+			return all, nil
+		},
+		remove: func(what conformance.Inventory) error { removed = append(removed, what.Containers...); return nil },
+	}}
+	s := suite(t, e, "touch "+made+"; cat; echo $ACTIONS_RUNNER_POD_NAME")
+	s.Folder, s.Workers = folder, 4
+	all := one(t, `calls: [{stdin: "@{registry} @{image.busybox} @{root}\n", expect: {containers: 1, output: {is: "elsewhere elsewhere/conform/busybox:1 `+folder+`\npod\n"}}}]`)
+	results, err := s.Run(t.Context(), all, everything)
+	if err != nil || results[0].Outcome != conformance.Pass {
+		t.Fatalf("%+v, %v", results, err)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 || !slices.Equal(removed, []string{"new"}) {
+		t.Errorf("%q were removed, and the folder has %v: %v", removed, left, err)
 	}
 }
 

@@ -20,10 +20,12 @@ func TestNeedsOfCases(t *testing.T) {
 	for need, says := range conformance.Needs() {
 		row := "| " + need + " | " + says + " |"
 		switch need {
-		case "docker", "podman":
-			row = "| docker, podman | the engine is that one |"
+		case "docker", "podman", "kubernetes":
+			row = "| docker, podman, kubernetes | the engine is that one |"
 		case "given-registry":
 			row = "| given-registry | `--registry` was given |"
+		case "private-registry":
+			row = "| private-registry | there is a registry with a password: the suite's own, or that of `--registry` |"
 		}
 		if !strings.Contains(string(page), row+"\n") {
 			t.Errorf("docs/conformance.md lacks the row %s", row)

@@ -41,13 +41,15 @@ type Mutant struct {
 	If     Pattern `yaml:"if"`
 	Unless Pattern `yaml:"unless"`
 
-	Stdin    Stdin         `yaml:"stdin"`
-	Request  Request       `yaml:"request"`
-	Hook     Hook          `yaml:"hook"`
-	Instead  *Instead      `yaml:"instead"`
-	Output   []Replacement `yaml:"output"` // of whole outputs, which then come at the end
-	Status   Status        `yaml:"status"`
-	Response Response      `yaml:"response"`
+	Stdin   Stdin         `yaml:"stdin"`
+	Request Request       `yaml:"request"`
+	Hook    Hook          `yaml:"hook"`
+	Instead *Instead      `yaml:"instead"`
+	Output  []Replacement `yaml:"output"` // of whole outputs, which then come at the end
+	// OutputLimit is after how many bytes standard output ends; 0 for never.
+	OutputLimit int64    `yaml:"output_limit"`
+	Status      Status   `yaml:"status"`
+	Response    Response `yaml:"response"`
 	// Before and After are scripts for sh -e, run on the machine. They have ENGINE, the engine's program, ROOT, the
 	// runner's folder, TOKEN, its name, IMAGE, one with a shell, RESPONSE, the response
 	// file, and of the last prepare_job JOB, NETWORK and SERVICE. After has STATUS, the exit status.

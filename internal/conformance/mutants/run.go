@@ -236,8 +236,11 @@ func (c *call) engineExec(x *Exec) *exec.Cmd {
 func (c *call) start(program *exec.Cmd, stdin []byte) (int, error) {
 	var stdout, stderr bytes.Buffer
 	program.Stdout, program.Stderr = c.Stdout, c.Stderr
-	if len(c.mutant.Output) > 0 {
+	switch {
+	case len(c.mutant.Output) > 0:
 		program.Stdout, program.Stderr = &stdout, &stderr
+	case c.mutant.OutputLimit > 0:
+		program.Stdout = &limited{c.Stdout, c.mutant.OutputLimit}
 	}
 	if x := c.mutant.Hook.Exec; x != nil && x.OpenStdin {
 		open, _, err := os.Pipe() // its other end stays open as long as this process
@@ -274,6 +277,21 @@ func (c *call) start(program *exec.Cmd, stdin []byte) (int, error) {
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// limited loses what comes after so many bytes.
+type limited struct {
+	w    io.Writer
+	left int64
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	kept := p[:min(int64(len(p)), l.left)]
+	l.left -= int64(len(kept))
+	if _, err := l.w.Write(kept); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // errLeft: the mutant goes and lets the program run on.
