@@ -67,7 +67,7 @@ func runDoctor(ctx context.Context, p *Process, o doctorOptions) error {
 	findings := []doctor.Finding{}
 	doctor.Examine(ctx, *subject, func(f doctor.Finding) {
 		findings = append(findings, f)
-		if !o.json {
+		if !o.json && !f.Elsewhere {
 			writeFinding(p.Stdout, f)
 		}
 	})

@@ -211,8 +211,8 @@ func checkTemplate(_ context.Context, e *exam) Finding {
 		return skipped("the configuration has to be valid first")
 	case e.Config.Kubernetes.Template.IsZero():
 		return skipped("there is none")
-	case e.engine != nil && e.info.Name != kube.Name:
-		return skipped("not for %s", e.info.Name)
+	case e.meant() != "" && e.meant() != kube.Name:
+		return skipped("not for %s", e.meant())
 	}
 	_, problems := template.Load(e.Config.Kubernetes.Template, os.ReadFile)
 	if len(problems) > 0 {

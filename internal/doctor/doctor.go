@@ -36,6 +36,8 @@ type Finding struct {
 	Whose    verdict.Whose `json:"whose,omitempty"`
 	Detail   string        `json:"detail"`
 	NextStep string        `json:"nextStep,omitempty"`
+	// Elsewhere says that the check is about another engine than the one that is there.
+	Elsewhere bool `json:"-"`
 }
 
 // Subject is what is examined.
@@ -85,12 +87,22 @@ func (c check) do(ctx context.Context, e *exam) Finding {
 	switch {
 	case ctx.Err() != nil:
 		return skipped("interrupted")
+	case c.engine != "" && e.meant() != "" && e.meant() != c.engine:
+		f := skipped("not for %s", e.meant())
+		f.Elsewhere = true
+		return f
 	case c.engine != "" && e.engine == nil:
 		return skipped("the engine has to answer first")
-	case c.engine != "" && e.info.Name != c.engine:
-		return skipped("not for %s", e.info.Name)
 	}
 	return c.run(ctx, e)
+}
+
+// meant is the engine's name: of the one that has answered, or that is configured; "" if neither is known.
+func (e *exam) meant() string {
+	if e.engine == nil && e.ConfigErr == nil && e.Config.Engine != "auto" {
+		return e.Config.Engine
+	}
+	return e.info.Name
 }
 
 // checks is the table. Codes are never used again for something else.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/install"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
@@ -48,10 +49,7 @@ func checkUser(_ context.Context, e *exam) Finding {
 func (e *exam) hookPath() string { return e.getenv(install.HookVariable) }
 
 func checkVariable(_ context.Context, e *exam) Finding {
-	next := "gantry install --runner DIR"
-	if e.Runner != nil {
-		next = "gantry install --runner " + e.Runner.Dir
-	}
+	next := e.installing()
 	if value := e.getenv(install.RequireVariable); strings.Contains(value, "/") {
 		return fail(verdict.Configuration, fmt.Sprintf("write %s=true or remove the line; the hook's path belongs into %s", install.RequireVariable, install.HookVariable),
 			"%s is %q: it takes true or false (GitHub's page gives a path as its example)", install.RequireVariable, value)
@@ -78,6 +76,17 @@ func checkVariable(_ context.Context, e *exam) Finding {
 	}
 }
 
+// installing is how the hook comes to the runner.
+func (e *exam) installing() string {
+	switch {
+	case e.meant() == kube.Name:
+		return "put gantry's three files into the runner's image, and set " + install.HookVariable + " in the environment of its container"
+	case e.Runner != nil:
+		return "gantry install --runner " + e.Runner.Dir
+	}
+	return "gantry install --runner DIR"
+}
+
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)
@@ -86,7 +95,7 @@ func sameFile(a, b string) bool {
 
 func checkHookFile(_ context.Context, e *exam) Finding {
 	hook := e.hookPath()
-	const next = "gantry install --runner DIR puts it where it belongs"
+	next := e.installing()
 	if hook == "" {
 		return skipped("the hook variable has to be set first")
 	}
@@ -108,7 +117,7 @@ func checkHookFile(_ context.Context, e *exam) Finding {
 		return ok("%s can be read", hook)
 	}
 	if install.Within(hook, e.Runner.Dir) {
-		return warn(verdict.Configuration, "gantry install --runner "+e.Runner.Dir,
+		return warn(verdict.Configuration, next,
 			"%s lies in the runner's application directory, which its updates replace", hook)
 	}
 	if doubts := install.Misgivings(filepath.Dir(hook), e.Runner); len(doubts) > 0 {
@@ -128,9 +137,9 @@ func (e *exam) programDir() string {
 
 func checkPrograms(ctx context.Context, e *exam) Finding {
 	dir := e.programDir()
-	const next = "gantry install again, from one release"
+	next := e.installing() + ", from one release"
 	if hook := e.hookPath(); hook != "" && filepath.Dir(hook) != dir {
-		return warn(verdict.Configuration, "gantry install --runner DIR", "%s is another program's hook; the checks below are about %s", hook, dir)
+		return warn(verdict.Configuration, e.installing(), "%s is another program's hook; the checks below are about %s", hook, dir)
 	}
 	agent, err := output(ctx, filepath.Join(dir, "gantry-agent"), "version")
 	if err != nil {
