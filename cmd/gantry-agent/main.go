@@ -46,6 +46,8 @@ func run(args []string) int {
 		return report(runKeep(args[1:]))
 	case "supervise":
 		return report(agent.Supervise())
+	case "clear":
+		return report(runClear(args[1:]))
 	case "kill":
 		return report(agent.Kill(args[1:]))
 	case "restore":
@@ -146,6 +148,14 @@ func runInstall(args []string) error {
 		return fmt.Errorf("install wants the name of the copy, not %q", args)
 	}
 	return agent.Install("/proc/self/exe", args[0])
+}
+
+// runClear removes a folder with all that is in it: clear FOLDER.
+func runClear(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("clear wants a folder, not %q", args)
+	}
+	return os.RemoveAll(args[0])
 }
 
 // runRestore gives everything below a folder to the owner of this program: restore FOLDER. That is the runner's user,

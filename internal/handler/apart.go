@@ -3,10 +3,13 @@ package handler
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
@@ -54,6 +57,19 @@ func (h *Handler) copyAt(id, root string) (*worksync.Spec, error) {
 	}, nil
 }
 
+// clearTime is how long it may take to remove a step's copy of the work folder.
+const clearTime = 10 * time.Second
+
+// clear removes a copy of the work folder, whose volume may be there for longer than the step.
+func (h *Handler) clear(ctx context.Context, rec *jobrecord.Record, root string) error {
+	step := &agent.Step{ID: newID(), Argv: []string{agent.MountPoint + "/" + agent.BinaryName, "clear", root}}
+	_, err := h.agentClient(rec).Run(ctx, step, io.Discard, nil)
+	if err != nil {
+		return fmt.Errorf("removing the step's copy of the work folder: %w", err)
+	}
+	return nil
+}
+
 // ownCopy gives a step's container that has a work folder of its own the runner's, as it is. forget is for the end.
 func (h *Handler) ownCopy(ctx context.Context, rec *jobrecord.Record, id, root string) (forget func(), err error) {
 	if rec.Sync, err = h.copyAt(id, root); err != nil {
@@ -61,7 +77,11 @@ func (h *Handler) ownCopy(ctx context.Context, rec *jobrecord.Record, id, root s
 	}
 	rec.Sync.Keeper = nil // for one step
 	copied := h.copyOf(rec)
-	forget = func() { h.say(func() error { return copied.Stop(context.WithoutCancel(ctx)) }) }
+	forget = func() {
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), clearTime)
+		defer stop()
+		h.say(func() error { return errors.Join(h.clear(ctx, rec, root), copied.Stop(ctx)) })
+	}
 	if err := copied.Start(ctx); err != nil {
 		forget()
 		return nil, interrupted(ctx, "bringing the work folder to the step's container", err)

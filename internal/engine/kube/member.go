@@ -200,6 +200,9 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 	config.Links, config.Hosts, config.Ulimits = m.sight.linksFor(agent.MountPoint), hosts, m.ulimits()
 	if dir := m.sight.at(m.container.WorkingDir); dir != m.container.WorkingDir {
 		m.container.WorkingDir = dir // the link is not there yet
+		if m.stays {
+			m.container.WorkingDir = "/" // nor is what it leads to
+		}
 	}
 	if listen != "" {
 		config.Listen, config.TLS = listen, tlsTarget

@@ -107,6 +107,8 @@ type whole struct {
 	home    *home
 	base    *volume
 	scratch string
+	// below is the folder of the volume that stands for the runner's; "" for the volume itself.
+	below string
 	// github is the name of the pod's volume for links below /github, "" if it has none.
 	github string
 	// mayMount tells which volumes of the runner's pod the container's pod has too.
@@ -116,7 +118,8 @@ type whole struct {
 func (w whole) sight(mounts []engine.Mount) (*sight, error) {
 	s := &sight{}
 	root := w.root(mounts)
-	s.show(w.base, root)
+	s.mount(w.base.Name, root, "", false)
+	s.shown = append(s.shown, shown{w.base.mount.MountPath, path.Join(root, w.below)})
 	for _, m := range mounts {
 		if err := w.translate(s, m); err != nil {
 			return nil, err

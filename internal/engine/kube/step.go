@@ -221,6 +221,9 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 		w.home = &home{pod: &corev1.Pod{}, runner: &corev1.Container{}}
 	}
 	w.home.workFolder = s.d.opts.Work
+	if m.stays = s.mode == PodApart && s.spec.Alone; m.stays {
+		w.below = m.name // what an earlier step has left in the volume is not this one's
+	}
 	err := m.translate(options.Ephemeral, s.job, s.d.opts.Settings)
 	if err != nil {
 		return err
@@ -240,7 +243,6 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 			return err
 		}
 	}
-	m.stays = s.mode == PodApart && s.spec.Alone
 	m.tag.Folder = m.folder.host()
 	m.container.VolumeMounts = append(m.container.VolumeMounts, m.sight.mounts...)
 	if err := s.finish(s.job, listen); err != nil {
