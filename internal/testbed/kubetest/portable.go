@@ -48,8 +48,12 @@ func Settle(t testing.TB, dir string) {
 	if err != nil || len(libraries) == 0 {
 		t.Fatalf("no libraries in %s: %v", dir, err)
 	}
+	const system = "/usr/lib"
+	if err := os.MkdirAll(system, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, library := range libraries {
-		if to := filepath.Join("/usr/lib", filepath.Base(library)); !exists(to) {
+		if to := filepath.Join(system, filepath.Base(library)); !exists(to) {
 			copyProgram(t, library, to)
 		}
 	}
