@@ -271,3 +271,20 @@ func TestAStepThatIsForgottenIsNotRunAgain(t *testing.T) {
 		t.Errorf("it ran like this: %q", text)
 	}
 }
+
+// A folder in a volume of the runner's pod can lie deep.
+func TestAnAgentServesAtAnyLengthOfPath(t *testing.T) {
+	deep, err := os.MkdirTemp("", "")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(deep) })
+	long := filepath.Join(deep, strings.Repeat("long/", 40))
+	must(t, os.MkdirAll(long, 0o755))
+	t.Setenv("TMPDIR", long)
+	c, base := start(t, agent.ServerOptions{})
+	if len(base) < 200 {
+		t.Fatalf("%s is short", base)
+	}
+	if out, _ := run(t, c, sh("echo here")); out != "here\n" {
+		t.Errorf("a step prints %q", out)
+	}
+}

@@ -11,10 +11,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gantry-ci/gantry/internal/safefs"
 )
 
 // Times of the server's upkeep.
@@ -157,15 +160,27 @@ func (s *Server) claimed() bool {
 	return s.token != ""
 }
 
+// maxAddress is what a socket address holds, with the zero at its end (unix(7)).
+const maxAddress = 108
+
 // listen makes the socket. Its folder is closed to other users of the host; the socket itself is open, because
 // the container's user is often not the runner's.
 func listen(path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("removing the old socket: %w", err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	address := path
+	if len(path) >= maxAddress {
+		dir, err := safefs.OpenDir(filepath.Dir(path), ".")
+		if err != nil {
+			return nil, fmt.Errorf("opening the folder of the socket: %w", err)
+		}
+		defer dir.Close()
+		address = filepath.Join(safefs.Opened(dir), filepath.Base(path))
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return nil, fmt.Errorf("listening at %s: %w", path, err)
 	}
 	l.SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o666); err != nil {
