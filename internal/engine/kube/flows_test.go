@@ -341,3 +341,34 @@ func TestCredentialsNeedASecretThatThePodNames(t *testing.T) {
 		t.Errorf("%v: %+v", err, v)
 	}
 }
+
+// An ephemeral container that has ended by itself is there until its folder is removed, as clean-up does, and then never again.
+func TestAContainerThatHasEndedIsRemovedOnce(t *testing.T) {
+	folder := t.TempDir()
+	f := newFaked(t, kube.Settings{Mode: "in-pod"}, func(s *kubefake.Server) {
+		c := corev1.EphemeralContainer{}
+		c.Name = "gantry-1-job"
+		c.Env = []corev1.EnvVar{{Name: "GANTRY_LABELS", Value: fmt.Sprintf(`{"name":"x","labels":{"io.gantry.job":"j1"},"folder":%q}`, folder)}}
+		s.Put(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{c}, Containers: []corev1.Container{{Name: "runner"}}},
+			Status: corev1.PodStatus{EphemeralContainerStatuses: []corev1.ContainerStatus{{
+				Name: "gantry-1-job", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}},
+			}}},
+		})
+	})
+	place := f.server.Place()
+	place.Pod = "a"
+	d, err := kube.New(kube.Options{Settings: kube.Settings{Mode: "in-pod"}, Place: place, Work: fakeWork, AgentProgram: "/bin/true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		inv, err := d.List(t.Context(), map[string]string{"io.gantry.job": "j1"})
+		if err != nil || len(inv.Containers) != want {
+			t.Errorf("listed %+v (%v), want %d", inv, err, want)
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -114,13 +116,22 @@ func (d *Driver) over(ctx context.Context, pod *corev1.Pod, container string) bo
 	t, _ := tagOf(pod.Spec.EphemeralContainers[i].Env)
 	status := statusOf(pod, container)
 	ended := status != nil && status.State.Terminated != nil
-	if ended && (t.Step || status.State.Terminated.Message == stoppedMessage()) {
+	if ended && (t.Step || status.State.Terminated.Message == stoppedMessage() || buried(t.Folder)) {
 		return true
 	}
 	if t.Native && (status == nil || status.State.Running != nil) {
 		return false
 	}
 	return t.Folder != "" && d.stopped(ctx, t.Folder) // the API learns of it a moment later
+}
+
+// buried tells that the folder of a container has been removed, as it is when the container has been.
+func buried(folder string) bool {
+	if folder == "" {
+		return false
+	}
+	_, err := os.Lstat(folder)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // stopped tells that an agent was asked to end its container, and has.
