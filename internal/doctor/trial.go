@@ -16,6 +16,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/fakerunner"
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // trial is a real job, played through the hook as the runner plays one, in a runner of its own: the runner that is
@@ -31,12 +32,14 @@ type trial struct {
 }
 
 const (
-	// trialName is how the job reaches its service.
+	// trialName is the name of the image that is built.
 	trialName = "gantry-doctor"
 	trialPort = "7777"
-	// trialCall is how long a call may take. Where there are nodes to choose from, trialRoom is how long that may.
+	// trialCall is how long a call may take. Where there are nodes to choose from, trialRoom is how long that may, and
+	// trialEnd how long it may take until what was removed is seen to be gone.
 	trialCall = 2 * time.Minute
 	trialRoom = time.Minute
+	trialEnd  = 10 * time.Second
 	// trialLabel marks the image.
 	trialLabel = "io.gantry.doctor"
 )
@@ -151,7 +154,7 @@ func trialPrepare(ctx context.Context, e *exam) Finding {
 	began := time.Now()
 	t.called = true
 	result := t.runner.Prepare(ctx, t.runner.JobContainer(t.image), hook.Container{
-		Image: t.image, ContextName: trialName, EntryPoint: t.program, EntryPointArgs: []string{"probe", "listen", trialPort},
+		Image: t.image, EntryPoint: t.program, EntryPointArgs: []string{"probe", "listen", trialPort},
 	})
 	if result.Err != nil {
 		return callFailed(result)
@@ -212,7 +215,8 @@ func trialScript(ctx context.Context, e *exam) Finding {
 }
 
 func trialService(ctx context.Context, e *exam) Finding {
-	f := e.trial.step(ctx, hook.RunScriptStep, e.trial.script("probe", "reach", trialName+":"+trialPort), printed, "reached the service as "+trialName)
+	name := handler.ServiceName(e.trial.image)
+	f := e.trial.step(ctx, hook.RunScriptStep, e.trial.script("probe", "reach", name+":"+trialPort), printed, "reached the service as "+name)
 	if f.Status == Fail && e.survey == nil {
 		f.Whose, f.NextStep = verdict.Infrastructure, "check the engine's networks and name service (podman: netavark and aardvark-dns), and the machine's firewall"
 	}
@@ -246,8 +250,7 @@ func (t *trial) cleanup(ctx context.Context, e *exam) Finding {
 		return callFailed(result)
 	}
 	f := took(began, "removed the job")
-	id := handler.RunnerID([]string{t.runner.Root}, "")
-	left, err := e.engine.List(ctx, map[string]string{handler.LabelRunner: id})
+	left, err := t.left(ctx, e)
 	switch {
 	case err != nil:
 		return failed(err)
@@ -258,6 +261,17 @@ func (t *trial) cleanup(ctx context.Context, e *exam) Finding {
 		return fail(verdict.Bug, "remove it by hand", "the job's folder cannot be removed: %v", err)
 	}
 	return f
+}
+
+// left is what there is of the job. The API server of a cluster learns of the end of containers a moment later.
+func (t *trial) left(ctx context.Context, e *exam) (engine.Inventory, error) {
+	label := map[string]string{handler.LabelRunner: handler.RunnerID([]string{t.runner.Root}, "")}
+	for began := time.Now(); ; {
+		left, err := e.engine.List(ctx, label)
+		if err != nil || left.Len() == 0 || e.survey == nil || time.Since(began) > trialEnd || !wait.For(ctx, trialEnd/50) {
+			return left, err
+		}
+	}
 }
 
 // end removes what the trial has made, also when it was interrupted. What cannot be removed has been told as a

@@ -277,7 +277,7 @@ func serviceAliases(services []hook.Container) []string {
 	count := map[string]int{}
 	names := make([]string, len(services))
 	for i, s := range services {
-		base := imageBase(s.Image)
+		base := ServiceName(s.Image)
 		names[i] = base
 		if n := count[base]; n > 0 {
 			names[i] = base + "-" + strconv.Itoa(n)
@@ -287,8 +287,9 @@ func serviceAliases(services []hook.Container) []string {
 	return names
 }
 
-// imageBase is the last component of an image's name, without tag and digest, as a host name.
-func imageBase(image string) string {
+// ServiceName is the name under which a service of an image is reached: the last component of the image's name, without tag
+// and digest, as a host name.
+func ServiceName(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	base := path.Base(image)
 	base, _, _ = strings.Cut(base, ":")

@@ -61,12 +61,25 @@ func (d *Driver) Survey(ctx context.Context, runner string) (Survey, error) {
 	return s, err
 }
 
-// need is what the permissions are compared with.
+// need is what the permissions are compared with: the mode that was chosen, and those that only permissions stand in the way
+// of.
 func (s Survey) need() rbac.Need {
-	if s.ChoiceErr == nil && len(s.Choice.Obstacles) == 0 {
-		return s.Choice.Mode.need()
+	permitted := s.Facts
+	permitted.Missing = nil
+	var n rbac.Need
+	for _, m := range Wanted(s.Mode, s.Volume) {
+		isChosen := s.ChoiceErr == nil && m == s.Choice.Mode
+		if isChosen || len(obstacles(m, permitted)) == 0 {
+			n = n.And(m.need())
+		}
+		if isChosen {
+			break
+		}
 	}
-	return rbac.Need{Mode: s.Mode, Volume: s.Volume}
+	if n == (rbac.Need{}) {
+		return rbac.Need{Mode: s.Mode, Volume: s.Volume}
+	}
+	return n
 }
 
 // lacking asks about all permissions that something needs.

@@ -24,6 +24,20 @@ type Need struct {
 	Volume string // config's kubernetes.volume, for pod: "shared", "none" or "auto", which may need either
 }
 
+// And is what somebody needs for both. The zero Need is for nothing.
+func (n Need) And(other Need) Need {
+	both := func(a, b string) string {
+		switch {
+		case a == "" || a == b:
+			return b
+		case b == "":
+			return a
+		}
+		return Auto
+	}
+	return Need{Mode: both(n.Mode, other.Mode), Volume: both(n.Volume, other.Volume)}
+}
+
 // Values of Need.
 const (
 	InPod  = "in-pod"
