@@ -17,8 +17,9 @@ const (
 	blockSize         = 256 << 10
 	worthFlate        = 512 // what is shorter is not worth a try
 	blockBound        = blockSize + blockSize/8
-	triedAnyway       = 4 << 20 // bytes of a connection that are compressed if only they get shorter
-	longestPause      = 64      // blocks that are sent as they are before compression is tried again
+	triedAnyway       = 4 << 20         // bytes of a connection that are compressed if only they get shorter
+	longestPause      = 64              // blocks that are sent as they are before compression is tried again
+	longestWait       = time.Second / 2 // what has been written waits for a full block
 )
 
 // blockWriter sends blocks. It compresses what gets shorter by it, unless the link has turned out to be faster than
@@ -26,6 +27,7 @@ const (
 type blockWriter struct {
 	w      io.Writer
 	block  []byte
+	since  time.Time // when the block was begun, at the earliest
 	out    bytes.Buffer
 	flate  *flate.Writer
 	packed bytes.Buffer
@@ -58,6 +60,9 @@ func newBlockWriter(w io.Writer) *blockWriter {
 
 func (b *blockWriter) Write(p []byte) (int, error) {
 	n := len(p)
+	if len(b.block) == 0 {
+		b.since = b.now()
+	}
 	for len(p) > 0 {
 		part := p[:min(len(p), blockSize-len(b.block))]
 		b.block, p = append(b.block, part...), p[len(part):]
@@ -68,6 +73,14 @@ func (b *blockWriter) Write(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// FlushLate sends what has waited for long: the other side takes silence for the end of the connection.
+func (b *blockWriter) FlushLate() error {
+	if len(b.block) == 0 || b.now().Sub(b.since) < longestWait {
+		return nil
+	}
+	return b.Flush()
 }
 
 // Flush sends what has been written.
@@ -89,7 +102,8 @@ func (b *blockWriter) Flush() error {
 	if _, err := b.w.Write(b.out.Bytes()); err != nil {
 		return err
 	}
-	b.link.add(b.now().Sub(began), n)
+	b.since = b.now()
+	b.link.add(b.since.Sub(began), n)
 	return nil
 }
 

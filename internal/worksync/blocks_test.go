@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What is written in blocks is read again, however it is cut into writes.
@@ -76,5 +77,25 @@ func TestWhatTravelsIsCompressed(t *testing.T) {
 		if carried.Len() > c.most {
 			t.Errorf("%s: %d bytes travel as %d", what, len(c.data), carried.Len())
 		}
+	}
+}
+
+// Many small messages that take their time are sent before a block of them is full: silence ends connections.
+func TestNothingWaitsForLong(t *testing.T) {
+	var carried bytes.Buffer
+	w := newBlockWriter(&carried)
+	clock := time.Now()
+	w.now = func() time.Time { return clock }
+	for i := range 100 {
+		if _, err := w.Write([]byte("done")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.FlushLate(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := carried.Len() > 0, i >= 50; got != want {
+			t.Fatalf("after %d messages in %v something has been sent: %v", i, time.Duration(i)*10*time.Millisecond, got)
+		}
+		clock = clock.Add(longestWait / 50)
 	}
 }

@@ -26,7 +26,7 @@ func put(ctx context.Context, client *agent.Client, file, root, name string) err
 		return err
 	}
 	defer source.Close()
-	last := time.Now()
+	var failing time.Time // since when nothing comes of trying
 	for delay := retryFirst; ; delay = min(2*delay, retryMax) {
 		sent, err := putOnce(ctx, client, source, filepath.Base(file), Hello{Root: root, Rules: nothing()}, name)
 		var final *finalError
@@ -39,9 +39,12 @@ func put(ctx context.Context, client *agent.Client, file, root, name string) err
 			return context.Cause(ctx)
 		}
 		if sent > worthKeeping {
-			last, delay = time.Now(), retryFirst
+			failing, delay = time.Time{}, retryFirst
 		}
-		if time.Since(last) > client.GiveUp {
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		if time.Since(failing) > client.GiveUp {
 			return fmt.Errorf("%w: %w", ErrLost, err)
 		}
 		select {

@@ -160,7 +160,7 @@ func (t Traffic) and(more Traffic) Traffic {
 func (s *Session) sync(ctx context.Context, wins tree.Side) (report Report, unsettled bool, err error) {
 	r := &round{Session: s, wins: wins}
 	defer r.drop()
-	last := time.Now() // when something was carried last
+	var failing time.Time // since when nothing comes of trying
 	for delay := retryFirst; ; delay = min(2*delay, retryMax) {
 		before := r.progress.Load()
 		err := r.try(ctx)
@@ -178,9 +178,12 @@ func (s *Session) sync(ctx context.Context, wins tree.Side) (report Report, unse
 		}
 		s.unlink()
 		if r.progress.Load() > before {
-			last, delay = time.Now(), retryFirst
+			failing, delay = time.Time{}, retryFirst
 		}
-		if time.Since(last) > s.opts.Client.GiveUp {
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		if time.Since(failing) > s.opts.Client.GiveUp {
 			return r.report, false, fmt.Errorf("%w: %w", ErrLost, err)
 		}
 		select {

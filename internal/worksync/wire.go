@@ -78,7 +78,7 @@ func (l *link) idle() bool {
 	return l.in.Buffered() == 0 && len(l.blocks.left) == 0 && l.raw.Buffered() == 0
 }
 
-// send adds a message to those that the next flush sends, at the latest.
+// send adds a message to those that the next flush sends, at the latest; many that take their time go earlier.
 func (l *link) send(kind byte, payload ...[]byte) error {
 	n := 0
 	for _, p := range payload {
@@ -94,6 +94,9 @@ func (l *link) send(kind byte, payload ...[]byte) error {
 		if err == nil {
 			_, err = l.out.Write(p)
 		}
+	}
+	if err == nil {
+		err = l.out.FlushLate()
 	}
 	return err
 }
