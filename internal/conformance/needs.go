@@ -18,10 +18,12 @@ func engineNeeds() map[string]string {
 		"kubernetes": "the engine is a Kubernetes cluster",
 		"rootful":    "containers are not those of an ordinary user",
 
+		"addresses":       "each container of a job has an address of its own",
 		"builds":          "Dockerfiles can be built",
 		"client-login":    "the client's own configuration of the runner's user can hold a login",
 		"host-folders":    "folders of this machine outside of the work folder can be mounted",
 		"image-health":    "health checks of images count",
+		"inspection":      "the engine tells a container's variables and its health",
 		"networks":        "containers of a job are in a network of their own",
 		"options":         "options are those of the engine's command line, and mean there what they say",
 		"processes":       "processes of containers are processes of this machine",
@@ -99,6 +101,8 @@ func shownBy(key string, value *yaml.Node) []string {
 		return []string{"registry"}
 	case "processes_gone", "processes_alive", "process", "arguments_lack":
 		return []string{"processes"}
+	case "inspect":
+		return shownByInspect(value)
 	case "reach", "listen":
 		return []string{"published-ports"}
 	case "dockerfile":
@@ -125,6 +129,16 @@ func shownBy(key string, value *yaml.Node) []string {
 		return shownBySource(value)
 	}
 	return nil
+}
+
+// shownByInspect tells what looking at a container's facts shows.
+func shownByInspect(value *yaml.Node) (needs []string) {
+	walk(value, func(key string, _ *yaml.Node) {
+		if key == "env" || key == "health" {
+			needs = []string{"inspection"}
+		}
+	})
+	return needs
 }
 
 // shownBySource tells what the source of a mount shows: volumes have no path, and the job has the work folder anyway.

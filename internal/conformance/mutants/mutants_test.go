@@ -92,11 +92,12 @@ func TestSamplesCoverEveryArea(t *testing.T) {
 }
 
 const (
-	// envAll has every mutant tried, each beside all innocents, unless it is about few requests; without it a sample is.
+	// envAll has every mutant tried, each beside innocents of every area and every shared job, and those that are about few
+	// requests beside fewer; without it a sample is.
 	envAll = "GANTRY_TEST_ALL_MUTANTS"
 	// sampleSize is how many mutants a sample has, at least.
 	sampleSize = 25
-	// sampleInnocents is beside how many innocents each of them is tried, of as many areas.
+	// sampleInnocents is beside how many innocents each of them is tried.
 	sampleInnocents = 6
 )
 
@@ -173,9 +174,9 @@ func try(t *testing.T, e *testbed.Engine, programs string) {
 				t.Parallel()
 			}
 			beside := innocents(all, &m)
+			beside = sample.Shuffled(seed+m.Name, beside, func(c conformance.Case) string { return c.ID })
+			beside = sample.Cover(beside, 0, func(c conformance.Case) []string { return []string{c.Area + " of the job " + c.Job} })
 			if !everything || m.If.Regexp != nil {
-				beside = sample.Shuffled(seed+m.Name, beside, func(c conformance.Case) string { return c.ID })
-				beside = sample.Cover(beside, 0, func(c conformance.Case) []string { return []string{c.Area} })
 				beside = beside[:min(len(beside), sampleInnocents)]
 			}
 			check(t, suite.With(shim(t, programs, m.Name)), all, &m, beside)

@@ -109,7 +109,8 @@ func (c *Client) Kill(ctx context.Context, containers ...string) error {
 	return c.Remove(ctx, conformance.Inventory{Containers: containers})
 }
 
-// Remove deletes the pods of containers without a grace period, and waits until they are gone. The runner's own stays.
+// Remove deletes the pods of containers, and waits until they are gone. The runner's own stays. A second of grace has the
+// node end the containers first: without any, pods are gone before their processes.
 func (c *Client) Remove(ctx context.Context, what conformance.Inventory) error {
 	var pods []string
 	for _, id := range what.Containers {
@@ -121,9 +122,10 @@ func (c *Client) Remove(ctx context.Context, what conformance.Inventory) error {
 			pods = append(pods, pod)
 		}
 	}
+	grace := int64(1)
 	for _, pod := range pods {
-		now := &metav1.DeleteOptions{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"}, GracePeriodSeconds: new(int64)}
-		if err := c.do(ctx, http.MethodDelete, pod, now, &corev1.Pod{}); err != nil && !errors.Is(err, errGone) {
+		soon := &metav1.DeleteOptions{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"}, GracePeriodSeconds: &grace}
+		if err := c.do(ctx, http.MethodDelete, pod, soon, &corev1.Pod{}); err != nil && !errors.Is(err, errGone) {
 			return err
 		}
 	}
