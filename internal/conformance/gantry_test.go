@@ -1,7 +1,6 @@
 package conformance_test
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"flag"
@@ -10,11 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gantry-ci/gantry/internal/conformance"
+	"github.com/gantry-ci/gantry/internal/conformance/figures"
 	"github.com/gantry-ci/gantry/internal/testbed"
 	"github.com/gantry-ci/gantry/internal/testbed/sample"
 )
@@ -28,17 +27,6 @@ const (
 
 var update = flag.Bool("update", false, "write the table of docs/conformance.md")
 
-// report is what `gantry conform --format json` writes.
-type report struct {
-	Seconds float64
-	Results []struct {
-		ID, Note string
-		Level    conformance.Level
-		Outcome  conformance.Outcome
-		Failures []conformance.Failure
-	}
-}
-
 // gantry's own hook passes every case that must or should pass, on every engine.
 func TestGantryConforms(t *testing.T) {
 	programs, seed := build(t), sample.Seed(t)
@@ -49,16 +37,16 @@ func TestGantryConforms(t *testing.T) {
 			if status != 0 {
 				t.Errorf("status %d", status)
 			}
-			for _, c := range r.Results {
-				if c.Level != conformance.May && c.Outcome != conformance.Pass && c.Outcome != conformance.Skipped {
-					t.Errorf("%s: %s %s %+v", c.ID, c.Outcome, c.Note, c.Failures)
-				}
+			for _, c := range r.Bad() {
+				t.Errorf("%s: %s %s %+v", c.ID, c.Outcome, c.Note, c.Failures)
 			}
-			rows = append(rows, row(e.Label, r))
+			rows = append(rows, r.Row(e.Label))
 		})
 	}
 	if *update && os.Getenv(envAll) != "" && !t.Failed() {
-		writeTable(t, rows)
+		if err := figures.Write("../../docs/conformance.md", "conformance", rows); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -150,8 +138,8 @@ func outcomeIn(t *testing.T, format, file string) conformance.Outcome {
 	}
 	switch format {
 	case "json":
-		r := &report{}
-		if err := json.Unmarshal(text, r); err != nil || len(r.Results) != 1 {
+		r, err := figures.Read(text)
+		if err != nil || len(r.Results) != 1 {
 			t.Fatalf("%v\n%s", err, text)
 		}
 		return r.Results[0].Outcome
@@ -196,12 +184,12 @@ func firstOf(t *testing.T, pattern, text string) conformance.Outcome {
 }
 
 // judge is gantry conform on an engine, with its report.
-func judge(t *testing.T, e *testbed.Engine, programs, hook string, choice ...string) (*report, int) {
+func judge(t *testing.T, e *testbed.Engine, programs, hook string, choice ...string) (*figures.Report, int) {
 	t.Helper()
 	out, status := run(t, conform(t, e, programs, append([]string{"--hook", hook, "--format", "json"}, choice...)...))
-	r := &report{}
-	if err := json.Unmarshal([]byte(out), r); err != nil || len(r.Results) == 0 {
-		t.Fatalf("no report: %v\n%s", err, out)
+	r, err := figures.Read([]byte(out))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return r, status
 }
@@ -278,48 +266,4 @@ func build(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// row is a row of the table: how many cases of each level passed, and what did not.
-func row(engine string, r *report) string {
-	counts := func(level conformance.Level) string {
-		passed, all := 0, 0
-		for _, c := range r.Results {
-			if c.Level == level && c.Outcome != conformance.Skipped {
-				all++
-				if c.Outcome == conformance.Pass {
-					passed++
-				}
-			}
-		}
-		return fmt.Sprintf("%d of %d", passed, all)
-	}
-	var skipped []string
-	for _, c := range r.Results {
-		if c.Outcome == conformance.Skipped {
-			skipped = append(skipped, "`"+c.ID+"`")
-		}
-	}
-	slices.Sort(skipped)
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %.0f s |\n", engine, counts(conformance.Must), counts(conformance.Should),
-		counts(conformance.May), strings.Join(append(skipped, ""), " "), r.Seconds)
-}
-
-var tablePlace = regexp.MustCompile(`(?s)(<!-- conformance -->\n).*?(<!-- /conformance -->)`)
-
-func writeTable(t *testing.T, rows []string) {
-	t.Helper()
-	const page = "../../docs/conformance.md"
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	table := "| engine | must | should | may | skipped | took |\n|---|---|---|---|---|---|\n" + strings.Join(rows, "")
-	changed := tablePlace.ReplaceAllString(string(text), "${1}"+strings.ReplaceAll(table, "$", "$$")+"${2}")
-	if changed == string(text) && !strings.Contains(changed, table) {
-		t.Fatalf("%s has no place for the table", page)
-	}
-	if err := os.WriteFile(page, []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -2,22 +2,26 @@ package kubernetes
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/gantry-ci/gantry/internal/conformance"
+	"github.com/gantry-ci/gantry/internal/conformance/figures"
 	"github.com/gantry-ci/gantry/internal/testbed"
 	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 	"github.com/gantry-ci/gantry/internal/testbed/sample"
 )
+
+var update = flag.Bool("update", false, "write the table of docs/conformance.md")
 
 // envAllCases has every case tried; without it a sample is.
 const envAllCases = "GANTRY_TEST_ALL_CASES"
@@ -27,15 +31,32 @@ const conformSample = 8
 
 // gantry's own hook passes the cases that a cluster can try. The suite runs in the runner's pod, as the hook does.
 func TestGantryConformsOnKubernetes(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		t.Parallel()
-		r, env := p.pod(t, func(spec *kubetest.RunnerSpec) { spec.Rules = append(spec.Rules, suiteRules()...) })
-		for _, c := range p.conform(t, r, env) {
-			if c.Level != conformance.May && c.Outcome != conformance.Pass && c.Outcome != conformance.Skipped {
+	var mu sync.Mutex
+	rows := map[string]string{}
+	t.Run("modes", func(t *testing.T) {
+		everywhere(t, func(t *testing.T, p place) {
+			t.Parallel()
+			r, env := p.pod(t, func(spec *kubetest.RunnerSpec) { spec.Rules = append(spec.Rules, suiteRules()...) })
+			report := p.conform(t, r, env)
+			for _, c := range report.Bad() {
 				t.Errorf("%s: %s %s %+v", c.ID, c.Outcome, c.Note, c.Failures)
 			}
-		}
+			mu.Lock()
+			defer mu.Unlock()
+			rows[p.name] = report.Row("kubernetes, " + p.name)
+			t.Log(rows[p.name])
+		})
 	})
+	if !*update || os.Getenv(envAllCases) == "" || t.Failed() {
+		return
+	}
+	var all []string
+	for _, p := range places() {
+		all = append(all, rows[p.name])
+	}
+	if err := figures.Write("../../../docs/conformance.md", "conformance on kubernetes", all); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // suiteRules are what the suite asks of the API server beside what the hook asks.
@@ -46,16 +67,8 @@ func suiteRules() []rbacv1.PolicyRule {
 	}
 }
 
-// conformed is a result as the report has it.
-type conformed struct {
-	ID, Note string
-	Level    conformance.Level
-	Outcome  conformance.Outcome
-	Failures []conformance.Failure
-}
-
 // conform is gantry conform in a runner's pod.
-func (p place) conform(t *testing.T, r *kubetest.Runner, env []string) []conformed {
+func (p place) conform(t *testing.T, r *kubetest.Runner, env []string) *figures.Report {
 	t.Helper()
 	node, programs := testbed.Kubernetes(t), os.Getenv(envPrograms)
 	args := append([]string{
@@ -82,16 +95,11 @@ func (p place) conform(t *testing.T, r *kubetest.Runner, env []string) []conform
 	} else if err != nil {
 		t.Errorf("%v\n%s", err, stderr.String())
 	}
-	var report struct{ Results []conformed }
-	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || len(report.Results) == 0 {
-		t.Fatalf("no report: %v\n%s\n%s", err, stdout.String(), stderr.String())
+	report, err := figures.Read(stdout.Bytes())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
 	}
-	count := map[conformance.Outcome]int{}
-	for _, c := range report.Results {
-		count[c.Outcome]++
-	}
-	t.Logf("%v", count)
-	return report.Results
+	return report
 }
 
 // casesFor are the flags that choose the cases.
