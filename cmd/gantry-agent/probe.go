@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// reachFor is how long a service may take to be reached.
+// reachFor is how long a service may take to be reached, unless it is said.
 const reachFor = 15 * time.Second
 
-// runProbe is the program in the image that `gantry doctor` makes: "probe listen PORT" is its service, "probe reach
-// HOST:PORT" the step that needs it.
+// runProbe is the program of the job that `gantry doctor` plays: "probe listen PORT" is its service, "probe reach HOST:PORT
+// [DURATION]" the step that needs it.
 func runProbe(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -22,9 +22,15 @@ func runProbe(args []string) error {
 	case len(args) == 2 && args[0] == "listen":
 		return probeListen(ctx, args[1])
 	case len(args) == 2 && args[0] == "reach":
-		return probeReach(ctx, args[1])
+		return probeReach(ctx, args[1], reachFor)
+	case len(args) == 3 && args[0] == "reach":
+		limit, err := time.ParseDuration(args[2])
+		if err != nil {
+			return err
+		}
+		return probeReach(ctx, args[1], limit)
 	}
-	return fmt.Errorf("probe wants `listen PORT` or `reach HOST:PORT`, not %q", args)
+	return fmt.Errorf("probe wants `listen PORT` or `reach HOST:PORT [DURATION]`, not %q", args)
 }
 
 // probeListen greets whoever connects, until ctx ends.
@@ -48,8 +54,8 @@ func probeListen(ctx context.Context, port string) error {
 }
 
 // probeReach prints the greeting of a service. The service may be starting.
-func probeReach(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, reachFor)
+func probeReach(ctx context.Context, address string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)

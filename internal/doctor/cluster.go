@@ -127,7 +127,11 @@ func checkWorkVolume(e *exam, s *kube.Survey) Finding {
 	if s.Claim != "" {
 		text += ", the claim " + s.Claim
 	}
-	if s.Choice.Mode == kube.InPod && !s.LinkVolume {
+	switch inPod := s.ChoiceErr == nil && s.Choice.Mode == kube.InPod; {
+	case inPod && s.WorkMount != s.WorkFolder:
+		return warn(verdict.Configuration, "mount the volume at "+s.WorkFolder,
+			"%s, mounted at %s: images whose user is not root cannot have the folder /__w", text, s.WorkMount)
+	case inPod && !s.LinkVolume:
 		return warn(verdict.Configuration, "mount one more emptyDir in the runner's pod, called "+s.LinkName+" (kubernetes.github_volume)",
 			"%s; there is no second volume, so images whose user is not root have no folder /github", text)
 	}

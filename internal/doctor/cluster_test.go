@@ -163,6 +163,9 @@ func spoiltPods() map[string]spoilt {
 		"one volume only": {"G134", doctor.Warn, "/github", "emptyDir", func(_ *testing.T, p *pod) {
 			p.runner.Spec.Containers[0].VolumeMounts = p.runner.Spec.Containers[0].VolumeMounts[:1]
 		}},
+		"a volume above the work folder": {"G134", doctor.Warn, "cannot have the folder /__w", "mount the volume at", func(_ *testing.T, p *pod) {
+			p.runner.Spec.Containers[0].VolumeMounts[0].MountPath = p.subject.Runner.Dir
+		}},
 		"no resources":         {"G135", doctor.Warn, "QoS", "resources", func(_ *testing.T, p *pod) { p.runner.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }},
 		"resources of the pod": {"G135", doctor.OK, "memory 1Gi, with a limit of 2Gi", "", podResources},
 		"a runner that stays": {"G136", doctor.Warn, "not ephemeral", "scale set", func(t *testing.T, p *pod) {

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/fakerunner"
 	"github.com/gantry-ci/gantry/internal/handler"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -27,6 +29,8 @@ type trial struct {
 	program string
 	labels  map[string]string
 	runner  *fakerunner.Runner
+	// workspace is the job container's.
+	workspace string
 
 	prepared, called bool
 }
@@ -109,6 +113,9 @@ func (t *trial) layOut(e *exam) (err error) {
 	// The folder's name becomes the runner's, from which its containers' label comes: it must be nobody else's.
 	root := filepath.Join(t.dir, "runner-"+randomID())
 	t.runner, err = fakerunner.New(root, filepath.Join(e.programDir(), "hook.sh"), t.environ(e, root))
+	if err == nil && e.inPod() {
+		t.runner.Client.Env = append(t.runner.Client.Env, "RUNNER_TEMP="+filepath.Join(e.Runner.Work, "_temp"))
+	}
 	return err
 }
 
@@ -153,7 +160,7 @@ func trialPrepare(ctx context.Context, e *exam) Finding {
 	defer cancel()
 	began := time.Now()
 	t.called = true
-	result := t.runner.Prepare(ctx, t.runner.JobContainer(t.image), hook.Container{
+	result := t.runner.Prepare(ctx, t.jobContainer(e), hook.Container{
 		Image: t.image, EntryPoint: t.program, EntryPointArgs: []string{"probe", "listen", trialPort},
 	})
 	if result.Err != nil {
@@ -161,6 +168,39 @@ func trialPrepare(ctx context.Context, e *exam) Finding {
 	}
 	t.prepared = true
 	return took(began, "started a job container and a service")
+}
+
+// jobContainer is what the runner asks for.
+func (t *trial) jobContainer(e *exam) *hook.Container {
+	c := t.runner.JobContainer(t.image)
+	t.workspace = c.WorkingDirectory
+	if e.inPod() {
+		c.SystemMountVolumes = slices.DeleteFunc(c.SystemMountVolumes, func(m hook.MountVolume) bool {
+			return strings.HasPrefix(m.TargetVolumePath, "/__w/")
+		})
+		t.workspace = "/__w" + strings.TrimPrefix(t.runner.Workspace, e.Runner.Work)
+		c.WorkingDirectory = t.workspace
+		t.atHome(e, c)
+	}
+	return c
+}
+
+// inPod tells that the job runs in the runner's own pod.
+func (e *exam) inPod() bool {
+	return e.survey != nil && e.survey.ChoiceErr == nil && e.survey.Choice.Mode == kube.InPod
+}
+
+// atHome gives a container the work folder of the runner that is examined, which is where a volume is mounted in its pod: an
+// ephemeral container mounts volumes as a whole, and one that is not root could not find its way to a folder in it.
+func (t *trial) atHome(e *exam, c *hook.Container) {
+	for i, m := range c.SystemMountVolumes {
+		switch m.TargetVolumePath {
+		case "/__w":
+			c.SystemMountVolumes[i].SourceVolumePath = e.Runner.Work
+		case "/github/runner_temp":
+			c.SystemMountVolumes[i].SourceVolumePath = filepath.Join(e.Runner.Work, "_temp")
+		}
+	}
 }
 
 // callFailed is the finding of a call that went wrong: whose problem it is stands in what the hook printed.
@@ -205,7 +245,7 @@ func (t *trial) step(ctx context.Context, command hook.Command, args any, want f
 }
 
 func (t *trial) script(args ...string) *hook.ScriptStepArgs {
-	return &hook.ScriptStepArgs{EntryPoint: t.program, EntryPointArgs: args, WorkingDirectory: "/__w/repo/repo"}
+	return &hook.ScriptStepArgs{EntryPoint: t.program, EntryPointArgs: args, WorkingDirectory: t.workspace}
 }
 
 func printed(stdout string) bool { return strings.TrimSpace(stdout) != "" }
@@ -215,8 +255,19 @@ func trialScript(ctx context.Context, e *exam) Finding {
 }
 
 func trialService(ctx context.Context, e *exam) Finding {
+	reach := func(name string, limit ...string) Finding {
+		args := append([]string{"probe", "reach", name + ":" + trialPort}, limit...)
+		return e.trial.step(ctx, hook.RunScriptStep, e.trial.script(args...), printed, "reached the service as "+name)
+	}
 	name := handler.ServiceName(e.trial.image)
-	f := e.trial.step(ctx, hook.RunScriptStep, e.trial.script("probe", "reach", name+":"+trialPort), printed, "reached the service as "+name)
+	if e.inPod() {
+		local := reach("localhost")
+		if local.Status != OK || reach(name, "2s").Status != OK {
+			local.Detail += "; it has no other name in this job, because no container of it is root, who could write /etc/hosts"
+			return local
+		}
+	}
+	f := reach(name)
 	if f.Status == Fail && e.survey == nil {
 		f.Whose, f.NextStep = verdict.Infrastructure, "check the engine's networks and name service (podman: netavark and aardvark-dns), and the machine's firewall"
 	}
@@ -230,6 +281,9 @@ func trialContainer(ctx context.Context, e *exam) Finding {
 	}
 	args := t.runner.ContainerStep(t.image, "version")
 	args.EntryPoint = t.program
+	if e.inPod() {
+		t.atHome(e, args)
+	}
 	return t.step(ctx, hook.RunContainerStep, args, printed, "ran a container action")
 }
 

@@ -12,11 +12,15 @@ import (
 	"syscall"
 )
 
+// mayWrite asks access(2) for what it takes to make and remove files in a folder: W_OK and X_OK.
+const mayWrite = 2 | 1
+
 // errFound ends a walk at the first hit.
 var errFound = errors.New("found")
 
 // Foreign says whether anything below dir belongs to another user than uid. A folder that cannot be read counts:
-// somebody else closed it.
+// somebody else closed it. dir itself counts only if this process cannot write there: the top of a volume in Kubernetes
+// belongs to root, and is open to the runner's user.
 func Foreign(dir string, uid int) (bool, error) {
 	dir, err := filepath.EvalSymlinks(dir) // the work folder itself may be a link of the administrator's
 	if err != nil {
@@ -45,7 +49,8 @@ func Foreign(dir string, uid int) (bool, error) {
 		if err != nil {
 			return err
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != uid {
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if ok && int(st.Uid) != uid && (rel != "." || syscall.Access(dir, mayWrite) != nil) {
 			return errFound
 		}
 		return nil

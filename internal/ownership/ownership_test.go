@@ -112,3 +112,18 @@ func owner(t *testing.T, path string) string {
 	sys := st.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("%d:%d", sys.Uid, sys.Gid)
 }
+
+// The top of a volume belongs to root, and is the runner's all the same if that can write there.
+func TestTheTopOfAVolumeIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	other := os.Getuid() + 4711
+	if foreign, err := Foreign(dir, other); foreign || err != nil {
+		t.Errorf("an empty folder that can be written: %v, %v", foreign, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "new"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if foreign, err := Foreign(dir, other); !foreign || err != nil {
+		t.Errorf("a file of another user in it: %v, %v", foreign, err)
+	}
+}

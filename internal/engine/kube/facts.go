@@ -50,7 +50,7 @@ func (d *Driver) fill(f *Facts, h *home, labels map[string]string) {
 	}
 	f.Pod, f.Served, f.LinkVolume = h.pod.Name, h.served(labels), h.second != nil
 	if v := h.work; v != nil {
-		f.WorkVolume, f.WorkKind, f.WorkWhole = v.Name, kind(v.Volume), v.whole()
+		f.WorkVolume, f.WorkKind, f.WorkWhole, f.WorkMount = v.Name, kind(v.Volume), v.whole(), v.mount.MountPath
 		if claim := claimOf(h.pod, v.Volume); claim != "" && !v.mount.ReadOnly {
 			f.Claim = claim
 		}

@@ -31,10 +31,10 @@ type Facts struct {
 	Pod, Unread string
 	// WorkFolder is the runner's; WorkVolume the volume that has it, "" if none does, and WorkKind what that is in the API's
 	// word. WorkWhole tells that the runner's container mounts all of it and can write there, Claim that another pod can
-	// mount it.
-	WorkFolder, WorkVolume, WorkKind string
-	WorkWhole                        bool
-	Claim                            string
+	// mount it. WorkMount is where the runner's container has the volume.
+	WorkFolder, WorkVolume, WorkKind, WorkMount string
+	WorkWhole                                   bool
+	Claim                                       string
 	// LinkVolume tells that there is a second volume, for links below /github, as LinkName.
 	LinkVolume bool
 	LinkName   string
