@@ -1,20 +1,9 @@
 package kube_test
 
 import (
-	"archive/tar"
-	"bytes"
-	"crypto/rand"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -85,7 +74,7 @@ func enterAs(t *testing.T, work kubetest.Work, settings kube.Settings, change ..
 	for _, c := range change {
 		c(&spec)
 	}
-	kubetest.InPod(t, spec, envPrograms+"="+programs, envImage+"="+agentImage(t, cluster, filepath.Join(programs, "gantry-agent")))
+	kubetest.InPod(t, spec, envPrograms+"="+programs, envImage+"="+cluster.ImageWith(t, filepath.Join(programs, "gantry-agent"), agentPath))
 }
 
 // rules are those that the modes need.
@@ -94,37 +83,6 @@ func rules(s kube.Settings) (all []rbacv1.PolicyRule) {
 		all = append(all, rbacv1.PolicyRule{APIGroups: []string{r.Group}, Resources: []string{r.Resource}, Verbs: r.Verbs})
 	}
 	return all
-}
-
-// agentImage puts the agent into an image of the cluster's registry.
-func agentImage(t *testing.T, cluster *kubetest.Cluster, program string) string {
-	t.Helper()
-	must := func(err error) {
-		if err != nil {
-			t.Helper()
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(program)
-	must(err)
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	must(w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(agentPath, "/"), Mode: 0o755, Size: int64(len(text))}))
-	_, err = w.Write(text)
-	must(err)
-	must(w.Close())
-	base, err := name.ParseReference(cluster.Registry.Addr + "/" + testbed.Busybox)
-	must(err)
-	image, err := remote.Image(base, remote.WithContext(t.Context()))
-	must(err)
-	added, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
-	must(err)
-	image, err = mutate.AppendLayers(image, added)
-	must(err)
-	ref, err := name.ParseReference(fmt.Sprintf("%s/gantry-test-agent:%s", cluster.Registry.Addr, strings.ToLower(rand.Text())))
-	must(err)
-	must(remote.Write(ref, image, remote.WithContext(t.Context())))
-	return ref.String()
 }
 
 // open makes a driver as the hook would have it in this pod.
