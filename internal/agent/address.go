@@ -45,8 +45,12 @@ const (
 // certificate authority vouches for nobody else.
 const ServerName = "gantry-agent"
 
-// dialTimeout bounds the way to an open connection, a handshake included.
-const dialTimeout = 5 * time.Second
+// dialTimeout bounds the way to an open connection, a handshake included; connectTimeout that to a machine that is there.
+// Nobody answers at the address of a pod that is gone.
+const (
+	dialTimeout    = 5 * time.Second
+	connectTimeout = 2 * time.Second
+)
 
 // TLSDialer dials an agent of NetworkTCP. Only the agent that has this job's certificate is accepted.
 func TLSDialer(a Address) (Dialer, error) {
@@ -58,12 +62,17 @@ func TLSDialer(a Address) (Dialer, error) {
 	if config.ServerName == "" {
 		config.ServerName = ServerName
 	}
-	d := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
+	d := net.Dialer{Timeout: connectTimeout}
 	return func(ctx context.Context) (net.Conn, error) {
 		ctx, stop := context.WithTimeout(ctx, dialTimeout)
 		defer stop()
-		conn, err := d.DialContext(ctx, "tcp", a.Address)
+		raw, err := d.DialContext(ctx, "tcp", a.Address)
 		if err != nil {
+			return nil, fmt.Errorf("dialling the agent at %s: %w", a.Address, err)
+		}
+		conn := tls.Client(raw, config)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			raw.Close()
 			return nil, fmt.Errorf("dialling the agent at %s: %w", a.Address, err)
 		}
 		return conn, nil

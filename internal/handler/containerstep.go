@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -14,6 +15,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 	"github.com/gantry-ci/gantry/internal/verdict"
+	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // RunContainerStep runs a container action: its image's program under an agent of its own, on the job's network.
@@ -124,7 +126,7 @@ func (h *Handler) stepSpec(ctx context.Context, rec *jobrecord.Record, id string
 		}
 		spec.Pull, spec.Built = engine.PullNever, true
 	}
-	spec.Name, spec.ReadImage = h.name(id, roleStep), args.EntryPoint == ""
+	spec.Name, spec.ReadImage, spec.Alone = h.name(id, roleStep), args.EntryPoint == "", rec.Container == nil
 	spec.Env = map[string]string{} // the step's own goes through the agent
 	spec.Entrypoint, spec.Args = agent.MountPoint+"/"+agent.BinaryName, []string{"serve", "--once"}
 	return spec, h.makeSources(args.SystemMountVolumes, spec.Mounts)
@@ -152,7 +154,7 @@ func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, er
 	failpoint.Hit("step-started")
 	exit, err := s.inside(ctx, c)
 	cancelled := ctx.Err() != nil
-	if err != nil && exit.Code == 0 {
+	if err != nil && exit.Code == 0 || c.Root != "" {
 		stop() // the engine removes the container
 	}
 	<-c.Gone
@@ -166,6 +168,7 @@ func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, er
 // inside waits for the agent and has it run the step.
 func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (agent.Exit, error) {
 	rec := s.h.stepRecord(s.spec, s.dir, c)
+	rec.Container.Agent = reachAs(s.job, c.Agent)
 	client := s.h.agentClient(rec)
 	client.Env = c.Env
 	hello, err := s.h.claim(ctx, client, func() error { return gone(c) })
@@ -179,6 +182,13 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 			return agent.Exit{}, err
 		}
 	}
+	if c.Root != "" {
+		forget, err := s.h.ownCopy(ctx, rec, s.dir.id(), c.Root)
+		if err != nil {
+			return agent.Exit{}, err
+		}
+		defer forget()
+	}
 	step := scriptstep.NewStep(rec, &hook.ScriptStepArgs{
 		EnvironmentVariables: environment(s.h.Config.Env, s.args.EnvironmentVariables), WorkingDirectory: s.args.WorkingDirectory,
 	})
@@ -191,19 +201,47 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
 	}
 	s.handOver()
-	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec)}
-	exit, err := r.Run(ctx, step, false, 0)
+	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec), Env: s.h.Env, Say: s.h.Log}
+	running, stop := untilGone(ctx, c)
+	exit, err := r.Run(running, step, false, 0)
+	stop()
+	lost := stepLost(err)
+	if lost || exit.Signal == int(syscall.SIGKILL) { // an agent that is told to go kills its step
+		if taken := s.h.taken(ctx, c); taken != nil {
+			return agent.Exit{}, taken // and the job's copy of the work folder, too
+		}
+	}
 	if after := copied.After(ctx, s.h.Signals); after != nil && err == nil {
 		err = after
 	}
-	var lost *agent.LostError
-	if errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) {
+	if lost {
 		return exit, s.h.lostContainer(c)
 	}
 	if err != nil {
 		return exit, interrupted(ctx, "starting the step's container", err)
 	}
 	return exit, scriptstep.Verdict(step, exit)
+}
+
+// errStepGone: the engine says that the step's container is gone.
+var errStepGone = errors.New("the step's container is gone")
+
+// lastWords is how long the end of a step may be on its way when its container is gone already.
+const lastWords = time.Second
+
+// untilGone ends a context, with errStepGone, when a step's container is gone and has nothing more to say: its agent need
+// not be sought then.
+func untilGone(ctx context.Context, c *engine.StepContainer) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-c.Gone:
+			wait.For(ctx, lastWords)
+		case <-ctx.Done():
+		}
+		cancel(errStepGone)
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // takeFolders makes sure that the container has the runner's own folders, and opens what the step must write where its
@@ -221,6 +259,20 @@ func (s *containerStep) takeFolders(ctx context.Context, rec *jobrecord.Record) 
 		return nil
 	}
 	return openFolders(rec, s.args.WorkingDirectory)
+}
+
+// stepLost tells that nobody can say how a step has ended.
+func stepLost(err error) bool {
+	var lost *agent.LostError
+	return errors.As(err, &lost) || errors.Is(err, agent.ErrForgotten) || errors.Is(err, errStepGone)
+}
+
+// taken says what the engine tells of a container that it has taken away; nil: nothing.
+func (h *Handler) taken(ctx context.Context, c *engine.StepContainer) error {
+	if _, err := h.Engine.Inspect(context.WithoutCancel(ctx), c.ID); errors.Is(err, engine.ErrTaken) {
+		return err
+	}
+	return nil
 }
 
 // lostContainer explains a step container that went away under its step.

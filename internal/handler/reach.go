@@ -30,6 +30,15 @@ func (h *Handler) chooseReach(ctx context.Context, rec *jobrecord.Record) {
 	address.Network, rec.Full = agent.NetworkPipe, true
 }
 
+// reachAs is the way to the agent of a step's container in a job's pod: where that of the job container was only reached
+// through the engine, this one is, too.
+func reachAs(job *jobrecord.Record, address *agent.Address) *agent.Address {
+	if address == nil || job.Container == nil || job.Container.Agent == nil || job.Container.Agent.Network != agent.NetworkPipe {
+		return address
+	}
+	return &agent.Address{Network: agent.NetworkPipe}
+}
+
 // answers dials until that succeeds, for reachTime.
 func answers(ctx context.Context, dial agent.Dialer) error {
 	ctx, stop := context.WithTimeout(ctx, reachTime)

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
@@ -16,6 +18,14 @@ import (
 
 // lostRetries is how often an agent is sought again while the engine says that its container runs.
 const lostRetries = 10
+
+// retriesOf is lostRetries for the agent of a job. One that is reached by a network keeps its steps for longer.
+func retriesOf(rec *jobrecord.Record) int {
+	if rec.Container.Agent == nil {
+		return lostRetries
+	}
+	return int(scriptstep.RemoteGrace / scriptstep.RemoteGiveUp)
+}
 
 // RunScriptStep runs a step through the agent, as the fast path does, and finds out what happened when the agent
 // cannot be reached.
@@ -34,12 +44,15 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 	if h.Resume != nil {
 		// Without output the agent may not have heard of the step: starting it again attaches if it has.
 		step.ID, resume, offset = h.Resume.StepID, h.Resume.Offset > 0, h.Resume.Offset
+		if cause := h.knownToBeOver(ctx, rec.Container.ID); cause != nil {
+			return hook.Result{}, cause
+		}
 	}
 	for try := 0; ; try++ {
 		exit, err := r.Run(ctx, step, resume, offset)
 		var lost *agent.LostError
 		switch {
-		case errors.As(err, &lost) && try < lostRetries:
+		case errors.As(err, &lost) && try < retriesOf(rec):
 			if cause := h.ended(ctx, rec.Container.ID, "the job container"); cause != nil {
 				return hook.Result{}, cause
 			}
@@ -64,6 +77,20 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 			return hook.Result{ExitCode: exit.Code}, scriptstep.Verdict(step, exit)
 		}
 	}
+}
+
+// overLimit is how long the engine may take to tell that a container is gone before its agent is sought again all the same.
+const overLimit = 2 * time.Second
+
+// knownToBeOver says why the job container does not run, if the engine tells that it does not at once.
+func (h *Handler) knownToBeOver(ctx context.Context, id string) error {
+	limited, stop := context.WithTimeout(ctx, overLimit)
+	defer stop()
+	st, err := h.Engine.Inspect(limited, id)
+	if errors.Is(err, engine.ErrNotFound) || err == nil && !st.Running {
+		return h.ended(ctx, id, "the job container")
+	}
+	return nil
 }
 
 // endSurvivors kills processes of a cancelled step that the container's user may not signal, as root in the

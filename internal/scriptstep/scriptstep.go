@@ -36,7 +36,7 @@ const (
 // RemoteGiveUp the same by a network.
 const (
 	GiveUp       = time.Second
-	RemoteGiveUp = 5 * time.Second
+	RemoteGiveUp = 2 * time.Second
 )
 
 // Runner runs script steps of one job.
