@@ -166,6 +166,11 @@ func TestAProxyCutsAtTheByte(t *testing.T) {
 	if got, err := io.ReadAll(conn); err == nil || len(got) > 5 {
 		t.Errorf("%q comes back, then %v", got, err)
 	}
+	for end := time.Now().Add(10 * time.Second); p.Cuts() != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d cuts are counted", p.Cuts())
+		}
+	}
 }
 
 func TestAProxyHoldsCutsAndRefuses(t *testing.T) {

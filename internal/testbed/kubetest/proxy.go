@@ -18,6 +18,7 @@ type Proxy struct {
 	budget   func() int64
 	refuse   atomic.Bool
 	count    atomic.Int64
+	cuts     atomic.Int64
 
 	mu   sync.Mutex
 	open map[net.Conn]bool
@@ -73,6 +74,9 @@ func (p *Proxy) Env() []string {
 
 // Connections counts those that were taken.
 func (p *Proxy) Connections() int { return int(p.count.Load()) }
+
+// Cuts counts those that were reset because their bytes were used up.
+func (p *Proxy) Cuts() int { return int(p.cuts.Load()) }
 
 // Refuse resets new connections at once, or takes them again. Those that are open stay.
 func (p *Proxy) Refuse(refuse bool) { p.refuse.Store(refuse) }
@@ -143,6 +147,9 @@ func (p *Proxy) pass(client net.Conn) {
 		})
 	}
 	both.Wait()
+	if left.Load() < 0 && limit >= 0 {
+		p.cuts.Add(1)
+	}
 	p.mu.Lock()
 	delete(p.open, client)
 	delete(p.open, server)
