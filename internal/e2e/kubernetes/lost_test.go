@@ -1,0 +1,88 @@
+package kubernetes
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gantry-ci/gantry/internal/fakerunner"
+	"github.com/gantry-ci/gantry/internal/podspec/rbac"
+	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
+)
+
+// A step whose pod is deleted, or whose container is killed because its memory is used up, fails within seconds, and says
+// why and whose problem it is.
+func TestAStepWhosePodGoesAwaySaysWhy(t *testing.T) {
+	for _, p := range places() {
+		if p.mode != rbac.Pod {
+			continue // the runner's own pod would take the runner with it
+		}
+		t.Run(p.name, func(t *testing.T) {
+			if p.outside(t) {
+				return
+			}
+			r := p.runner(t)
+			for what, seconds := range map[string]int64{"deleted at once": 0, "deleted as by kubectl": 30} {
+				for kind, step := range map[string]func(*testing.T, *fakerunner.Runner, string) *fakerunner.Result{"script": scriptStep, "action": actionStep} {
+					ok(t, r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox))))
+					loses(t, r, step, kind+", pod "+what, "echo begun; sleep 60", func() { deleteJobPod(t, seconds) }, "gantry: infrastructure: ", "Killing: Stopping container")
+				}
+			}
+			job := r.JobContainer(image(t, testbed.Busybox))
+			job.CreateOptions = "--memory 64m"
+			ok(t, r.Prepare(t.Context(), job))
+			loses(t, r, scriptStep, "out of memory", "echo begun; tail /dev/zero", func() {}, "gantry: workflow: ", "memory")
+			ok(t, r.Cleanup(t.Context()))
+		})
+	}
+}
+
+// deleteJobPod deletes the pod of the job, as somebody else in the cluster.
+func deleteJobPod(t *testing.T, grace int64) {
+	c, self := kubetest.Open(t), kubetest.Self(t)
+	var pods corev1.PodList
+	if err := c.List(t.Context(), self.Namespace, &pods); err != nil {
+		t.Error(err)
+	}
+	for _, pod := range pods.Items {
+		if pod.Labels["io.gantry/job"] == "" || pod.DeletionTimestamp != nil {
+			continue
+		}
+		err := c.Request("DELETE", self.Namespace, &corev1.Pod{}).Name(pod.Name).Body(&metav1.DeleteOptions{GracePeriodSeconds: &grace}).Do(t.Context()).Error()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// loses takes a step's container away from it once it has printed "begun".
+func loses(t *testing.T, r *fakerunner.Runner, step func(*testing.T, *fakerunner.Runner, string) *fakerunner.Result, what, text string, fault func(), words ...string) {
+	t.Helper()
+	out := &notice{at: []byte("begun\n"), noticed: make(chan bool, 1)}
+	r.Client.Stdout = out
+	defer func() { r.Client.Stdout = nil }()
+	lost := make(chan time.Time, 1)
+	go func() {
+		<-out.noticed
+		fault()
+		lost <- time.Now()
+	}()
+	res := step(t, r, text)
+	took := time.Since(<-lost)
+	if res.Err == nil || res.ExitCode == 0 {
+		t.Errorf("%s: the step ended with %d (%v)", what, res.ExitCode, res.Err)
+	}
+	if took > 5*time.Second {
+		t.Errorf("%s: it took %s until the step failed", what, took)
+	}
+	for _, word := range words {
+		if !strings.Contains(res.Output(), word) {
+			t.Errorf("%s: %q is not said", what, word)
+		}
+	}
+	t.Logf("%s: the step failed after %s:\n%s", what, took.Round(time.Millisecond), res.Output())
+}
