@@ -57,7 +57,7 @@ func engineKeys() []Key {
 	return []Key{
 		{
 			Path: "engine", Default: "auto", Example: "podman",
-			Doc:   "The container engine: auto (Docker if its daemon answers, else Podman, else Kubernetes in a pod with a " +
+			Doc: "The container engine: auto (Docker if its daemon answers, else Podman, else Kubernetes in a pod with a " +
 				"service account), docker, podman or kubernetes.",
 			field: func(c *Config) any { return &c.Engine }, value: oneOf("auto", "docker", "podman", "kubernetes"),
 		}, {

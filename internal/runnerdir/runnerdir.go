@@ -25,8 +25,8 @@ type Runner struct {
 	Name       string // the runner's; "" until it is configured
 	// Ephemeral says that it is configured to serve one job.
 	Ephemeral bool
-	Work       string // its work folder, absolute, whether it exists or not
-	UID, GID   int    // the owner of the folder: normally the user that the runner runs as
+	Work      string // its work folder, absolute, whether it exists or not
+	UID, GID  int    // the owner of the folder: normally the user that the runner runs as
 	// Service is the name of its systemd service; "" if there is none.
 	Service string
 }

@@ -218,4 +218,3 @@ func (n *notice) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-
