@@ -20,10 +20,7 @@ import (
 
 // A hook that is killed at any place of a command leaves nothing, once the runner has had the job cleaned up, as it does.
 func TestAHookKilledAnywhereLeavesNothing(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		if !kubetest.Inside() {
-			t.Parallel()
-		}
+	sideBySide(t, func(t *testing.T, p place) {
 		if p.outside(t) {
 			return
 		}

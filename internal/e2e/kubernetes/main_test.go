@@ -68,6 +68,16 @@ func everywhere(t *testing.T, test func(t *testing.T, p place)) {
 	}
 }
 
+// sideBySide does that for all places at once: for tests that mostly wait, and measure nothing.
+func sideBySide(t *testing.T, test func(t *testing.T, p place)) {
+	everywhere(t, func(t *testing.T, p place) {
+		if !kubetest.Inside() {
+			t.Parallel()
+		}
+		test(t, p)
+	})
+}
+
 // outside tells that this is not the runner's pod, in which the test goes on under the Role that `gantry rbac` prints.
 func (p place) outside(t *testing.T) bool {
 	t.Helper()

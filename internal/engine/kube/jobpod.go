@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/failpoint"
@@ -113,10 +114,10 @@ func (d *Driver) readyInOwnPod(ctx context.Context, l *lookout, p *podPlan, m *m
 	if m.process == ownAgent && serves(m.spec) && p.reached() == bySocket {
 		return awaitSocket(ctx, m.folder)
 	}
-	_, err := l.until(ctx, func(pod *corev1.Pod) bool {
-		s := statusOf(pod, m.name)
-		return s != nil && (s.State.Running != nil || s.State.Terminated != nil) && (m.process != ownAgent || pod.Status.PodIP != "")
-	})
+	if m.process == ownAgent && serves(m.spec) {
+		return awaitAddress(ctx, l, p, m)
+	}
+	_, err := l.until(ctx, func(pod *corev1.Pod) bool { return begun(pod, m) && (m.process != ownAgent || pod.Status.PodIP != "") })
 	return err
 }
 
@@ -179,8 +180,18 @@ func (r *jobRun) awaitMember(ctx context.Context, l *lookout, m *member, start t
 	return err
 }
 
-// finalLook sees whether something that was ready has ended meanwhile.
-func (l *lookout) finalLook(ctx context.Context) error { return l.judge(ctx, l.seen()) }
+// finalLook sees whether something that was ready has ended meanwhile. What runs under an agent has if that does not listen
+// any more: the cluster hears of it a moment later.
+func (l *lookout) finalLook(ctx context.Context) error {
+	hearing, stop := context.WithTimeout(ctx, noticed)
+	defer stop()
+	for _, m := range l.members {
+		if m.process == underAgent && !agent.Alive(ctx, m.folder.base, m.folder.rel) {
+			_, _ = l.until(hearing, func(pod *corev1.Pod) bool { return hasEnded(pod, m.name) }) // what is known then is judged
+		}
+	}
+	return l.judge(ctx, l.seen())
+}
 
 // seen is the latest state of the pod.
 func (l *lookout) seen() *corev1.Pod {

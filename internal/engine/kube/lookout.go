@@ -44,6 +44,7 @@ type lookout struct {
 	said      map[string]bool
 	scheduled time.Time
 	warnings  []string // of the events
+	noted     *trouble // the last of a container that waits, of the events
 }
 
 func (d *Driver) newLookout(pod *corev1.Pod, members []*member, limits engine.Timeouts, room budget, log io.Writer) *lookout {
@@ -260,6 +261,7 @@ func (l *lookout) judgeEvent(ctx context.Context, e corev1.Event, waiting []*mem
 	case i >= 0 && t.permanent:
 		return l.memberVerdict(ctx, waiting[i], &corev1.ContainerStatus{}, t)
 	case i >= 0:
+		l.noted = t
 		l.say("%s (%s) does not start yet: %s", waiting[i].spec.Title, waiting[i].spec.Image, t.what)
 	case t.permanent && strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.initContainers"):
 		return l.otherVerdict(containerOf(e), t)
@@ -284,6 +286,9 @@ func (l *lookout) tooLate(pod *corev1.Pod, waiting []*member, limit time.Duratio
 		if status := statusOf(pod, m.name); t == nil && status != nil {
 			t = containerTrouble(status.State)
 		}
+	}
+	if t == nil {
+		t = l.noted
 	}
 	if t == nil {
 		t = &trouble{"", nil, verdict.Infrastructure, "look at the pod's events and at its node", false}

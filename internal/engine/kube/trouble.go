@@ -193,7 +193,7 @@ func eventTrouble(e corev1.Event) *trouble {
 		t := pullTrouble(text)
 		t.what = text
 		return t
-	case e.Reason == "Failed" && isConfigError(text):
+	case e.Reason == "Failed" && (isConfigError(text) || regexp.MustCompile(`^Error: (secret|configmap) ".*" not found|couldn't find key`).MatchString(text)):
 		return configTrouble(text)
 	case e.Reason == "Failed":
 		return commandTrouble(text)

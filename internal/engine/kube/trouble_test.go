@@ -121,6 +121,10 @@ func TestEventsAreJudged(t *testing.T) {
 	if got := eventTrouble(start); containerOf(start) != "redis" || got == nil || !errors.Is(got.cause, engine.ErrCommand) {
 		t.Errorf("%+v", got)
 	}
+	config := warning("Failed", `Error: secret "absent" not found`, "spec.containers{redis}")
+	if got := eventTrouble(config); got == nil || got.whose != verdict.Configuration || got.permanent {
+		t.Errorf("%+v", got)
+	}
 	for _, e := range []corev1.Event{
 		{Type: corev1.EventTypeNormal, Reason: "Pulled"}, warning("Failed", "Error: ImagePullBackOff", "spec.containers{x}"), warning("BackOff", "Back-off", "spec.containers{x}"),
 	} {
