@@ -213,10 +213,10 @@ func checkTemplate(_ context.Context, e *exam) Finding {
 	switch {
 	case e.ConfigErr != nil:
 		return skipped("the configuration has to be valid first")
+	case e.meant() != "" && e.meant() != kube.Name:
+		return elsewhere(e.meant())
 	case e.Config.Kubernetes.Template.IsZero():
 		return skipped("there is none")
-	case e.meant() != "" && e.meant() != kube.Name:
-		return skipped("not for %s", e.meant())
 	}
 	_, problems := template.Load(e.Config.Kubernetes.Template, os.ReadFile)
 	if len(problems) > 0 {

@@ -159,7 +159,10 @@ func spoiltPods() map[string]spoilt {
 		"no volume":                   {"G133", doctor.Warn, "is not on a volume", "mount a volume", noVolume},
 		"no volume, but it is wanted": {"G133", doctor.Fail, "is not on a volume", "mount a volume", func(t *testing.T, p *pod) { noVolume(t, p); p.options.Mode = "in-pod" }},
 		"the volume cannot be shared": {"G133", doctor.Fail, "emptyDir", "persistent volume claim", func(_ *testing.T, p *pod) { p.options.Mode, p.options.Volume = "pod", "shared" }},
-		"an unknown mode":             {"G133", doctor.Fail, `"pods"`, "in-pod or pod", func(_ *testing.T, p *pod) { p.options.Mode = "pods" }},
+		"no runner": {"G133", doctor.Fail, "work folder is not known", "folder", func(_ *testing.T, p *pod) {
+			p.subject.Runner, p.options.Work, p.options.Mode = nil, "", "in-pod"
+		}},
+		"an unknown mode": {"G133", doctor.Fail, `"pods"`, "in-pod or pod", func(_ *testing.T, p *pod) { p.options.Mode = "pods" }},
 		"one volume only": {"G134", doctor.Warn, "/github", "emptyDir", func(_ *testing.T, p *pod) {
 			p.runner.Spec.Containers[0].VolumeMounts = p.runner.Spec.Containers[0].VolumeMounts[:1]
 		}},

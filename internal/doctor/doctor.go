@@ -88,9 +88,7 @@ func (c check) do(ctx context.Context, e *exam) Finding {
 	case ctx.Err() != nil:
 		return skipped("interrupted")
 	case c.engine != "" && e.meant() != "" && e.meant() != c.engine:
-		f := skipped("not for %s", e.meant())
-		f.Elsewhere = true
-		return f
+		return elsewhere(e.meant())
 	case c.engine != "" && e.engine == nil:
 		return skipped("the engine has to answer first")
 	}
@@ -157,6 +155,13 @@ func ok(format string, args ...any) Finding {
 
 func skipped(format string, args ...any) Finding {
 	return Finding{Status: Skipped, Detail: fmt.Sprintf(format, args...)}
+}
+
+// elsewhere is the finding of a check that is about another engine than this one.
+func elsewhere(engine string) Finding {
+	f := skipped("not for %s", engine)
+	f.Elsewhere = true
+	return f
 }
 
 func warn(whose verdict.Whose, next, format string, args ...any) Finding {

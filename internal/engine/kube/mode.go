@@ -196,6 +196,8 @@ func (f Facts) sharing(m Mode, add adder) {
 			"the runner's own pod cannot be read: %s", f.Unread)
 	case f.Pod == "":
 		add(false, "run the runner in a pod", "this is not a pod of the cluster")
+	case f.WorkFolder == "":
+		add(false, "name the runner's folder", "the runner's work folder is not known")
 	case f.WorkVolume == "":
 		add(false, "mount a volume (an emptyDir, say) at the work folder in the runner's pod",
 			"the work folder %s is not on a volume", f.WorkFolder)
