@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"net"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -124,10 +123,7 @@ func (s *stepRun) alive() func(context.Context) bool {
 		return func(ctx context.Context) bool { return agent.Alive(ctx, m.folder.base, m.folder.rel) }
 	}
 	if a := s.address(); a != nil && serves(m.spec) {
-		return func(ctx context.Context) bool {
-			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", a.Address)
-			return err == nil && conn.Close() == nil
-		}
+		return func(ctx context.Context) bool { return answersAt(ctx, a.Address) }
 	}
 	return nil
 }
