@@ -127,7 +127,7 @@ func writeFinding(w io.Writer, f doctor.Finding) {
 		fmt.Fprintf(&b, "%swhose problem: %s\n", indent, f.Whose)
 	}
 	if f.NextStep != "" {
-		fmt.Fprintf(&b, "%snext step: %s\n", indent, f.NextStep)
+		fmt.Fprintf(&b, "%snext step: %s\n", indent, strings.ReplaceAll(f.NextStep, "\n", "\n"+indent))
 	}
 	io.WriteString(w, b.String())
 }

@@ -154,7 +154,7 @@ func checkShare(_ *exam, s *kube.Survey) Finding {
 		}
 		return value
 	}
-	return ok("jobs share those of the runner's pod (QoS %s): cpu %s is asked for, with %s; memory %s, with %s", s.QoS,
+	return ok("jobs have none of their own in-pod, and share those of the runner's pod (QoS %s): cpu %s is asked for, with %s; memory %s, with %s", s.QoS,
 		or(r.RequestedCPU, "0"), or(prefixed("a limit of ", r.CPULimit), "no limit"),
 		or(r.RequestedMemory, "0"), or(prefixed("a limit of ", r.MemoryLimit), "no limit"))
 }
