@@ -2,12 +2,16 @@ package doctor_test
 
 import (
 	"context"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +22,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubefake"
 	"github.com/gantry-ci/gantry/internal/handler"
+	"github.com/gantry-ci/gantry/internal/imagebuild"
 	"github.com/gantry-ci/gantry/internal/podspec/template"
 	"github.com/gantry-ci/gantry/internal/runnerdir"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -283,5 +288,30 @@ func TestATemplateWithMistakes(t *testing.T) {
 	}
 	if f := found["G133"]; f.Status != doctor.Warn || !strings.Contains(f.Detail, "nodeSelector") {
 		t.Errorf("%+v", f)
+	}
+}
+
+// Where images are to be built, the registry has to answer, and something that builds has to be there.
+func TestTheRegistryOfDockerfileActions(t *testing.T) {
+	answers := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer answers.Close()
+	for _, c := range []struct {
+		name, registry string
+		status         doctor.Status
+		says           string
+	}{
+		{"it answers", strings.TrimPrefix(answers.URL, "http://") + "/ci", doctor.OK, "buildah"},
+		{"nobody is there", "127.0.0.1:1/ci", doctor.Fail, "127.0.0.1:1"},
+		{"none is configured", "", doctor.Skipped, "kubernetes.build.registry"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPod(t)
+			b := &p.subject.Config.Kubernetes.Build
+			b.Registry, b.Tool, b.Path = c.registry, "buildah", "/bin/sh"
+			p.options.Builder = imagebuild.New(imagebuild.Config{Registry: b.Registry, Tool: b.Tool, Path: b.Path, Env: []string{"HOME=" + t.TempDir()}})
+			if f := examine(t, p.subject)["G140"]; f.Status != c.status || !strings.Contains(f.Detail, c.says) {
+				t.Errorf("%+v, want %s with %q", f, c.status, c.says)
+			}
+		})
 	}
 }
