@@ -103,9 +103,11 @@ faults: testbed
 mutants: build testbed
 	GANTRY_TEST_ALL_MUTANTS=1 $(TESTBED) run --only docker,rootless -- go test -count=1 -timeout 180m -run TestMutantsAreFound ./internal/conformance/mutants
 
-# gantry's hook against every case, on every engine, and the table of docs/conformance.md; `make test` tries a sample.
+# gantry's hook against every case, on every engine, and the tables of docs/conformance.md; `make test` and
+# `make test-kubernetes` try samples.
 conform: build testbed
 	GANTRY_TEST_ALL_CASES=1 $(TESTBED) run -- go test -count=1 -timeout 60m -run TestGantryConforms ./internal/conformance -update
+	GANTRY_TEST_ALL_CASES=1 $(TESTBED) run --only kubernetes -- go test -count=1 -timeout 60m -run TestGantryConformsOnKubernetes ./internal/e2e/kubernetes -update
 
 bench: bench-kubernetes
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench --markdown
