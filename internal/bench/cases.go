@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -85,7 +86,7 @@ func (s *scene) watched(out io.Writer, argv ...string) (most figures.KiB, took t
 	if err != nil {
 		return 0, 0, err
 	}
-	cmd, err := s.runner.Process(s.ctx, hook.RunScriptStep, args, out)
+	cmd, err := s.runner.Process(s.ctx, hook.RunScriptStep, args, out, os.Stderr)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -187,8 +187,8 @@ func (r *Runner) RunScript(ctx context.Context, text string) *Result {
 }
 
 // Process is a call of the hook as a process that is not started yet, outside of Client, so that it can be looked at. It
-// writes its output to out.
-func (r *Runner) Process(ctx context.Context, command hook.Command, args any, out io.Writer) (*exec.Cmd, error) {
+// writes its output to out, and what it says to errs.
+func (r *Runner) Process(ctx context.Context, command hook.Command, args any, out, errs io.Writer) (*exec.Cmd, error) {
 	response := r.temp("_runner_hook_responses/" + rand.Text() + ".json")
 	err := os.MkdirAll(filepath.Dir(response), 0o755)
 	if err == nil {
@@ -203,7 +203,7 @@ func (r *Runner) Process(ctx context.Context, command hook.Command, args any, ou
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-e", r.Client.HookPath)
 	cmd.Env, cmd.Dir = r.Client.Env, r.Client.WorkDir
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), out, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), out, errs
 	return cmd, nil
 }
 
