@@ -92,7 +92,7 @@ func (e *usageError) Unwrap() error { return e.err }
 func newRoot(p *Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gantry",
-		Short: "Run the container work of GitHub Actions jobs on your own machine, with Docker or Podman",
+		Short: "Run the container work of GitHub Actions jobs on your own machines, with Docker, Podman or Kubernetes",
 		Example: `  gantry install --runner ~/actions-runner
   gantry doctor --runner ~/actions-runner`,
 		SilenceErrors:     true,

@@ -17,7 +17,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 )
 
-// The doctor's job leaves nothing but names in the runner's pod: the next job is served there as if there had been none.
+// The doctor's job leaves nothing but names in the runner's pod: the next job is served there as if there had been none. Nobody has
+// to say that the engine is Kubernetes.
 // (What the doctor finds in each mode is for TestDocumentedScaleSets.)
 func TestAJobAfterTheDoctors(t *testing.T) {
 	p := place{"in-pod", kubetest.OwnVolume, rbac.InPod, ""}
@@ -28,7 +29,7 @@ func TestAJobAfterTheDoctors(t *testing.T) {
 		return
 	}
 	p.mode = rbac.Auto
-	r := p.runner(t, "GANTRY_KUBERNETES_AGENT_IMAGE="+os.Getenv(envImage))
+	r := p.runner(t, "GANTRY_ENGINE=auto", "GANTRY_KUBERNETES_AGENT_IMAGE="+os.Getenv(envImage))
 	ephemeral(t, r)
 	for code, f := range examine(t, r) {
 		if f.Status == doctor.Fail || strings.HasPrefix(code, "G50") && code != "G501" && f.Status != doctor.OK {
