@@ -41,7 +41,9 @@ func playActions(t *testing.T, r *fakerunner.Runner, apart bool) {
 	must(t, errors.Join(
 		node(r, "node20", program), node(r, "node24", program),
 		script(r, "node20_alpine", "#!/bin/sh\ncat $1\n")))
-	ok(t, r.Prepare(ctx, r.JobContainer(image(t, testbed.Alpine))))
+	container := r.JobContainer(image(t, testbed.Alpine))
+	container.CreateOptions = "--user 1001" // who can make neither a link nor a folder at /__e
+	ok(t, r.Prepare(ctx, container))
 	action := filepath.Join(r.Work, "_actions/owner/name/v1/main.js") // the runner fetches actions while the job runs
 	must(t, errors.Join(os.MkdirAll(filepath.Dir(action), 0o755), os.WriteFile(action, []byte("the action\n"), 0o644)))
 
