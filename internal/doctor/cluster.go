@@ -60,7 +60,7 @@ func outsidePod(exists error, s kube.Survey) Finding {
 	case errors.Is(exists, engine.ErrNotFound):
 		return failed(exists)
 	case s.Unread != "":
-		return judge(verdict.Configuration, "set ACTIONS_RUNNER_POD_NAME to its name, and allow its service account to get pods", "%s", s.Unread)
+		return judge(verdict.Configuration, kube.ReadPodHint, "%s", s.Unread)
 	}
 	return judge(verdict.Configuration, "run the doctor where the runner runs: kubectl exec -it POD -- /opt/gantry/gantry doctor",
 		"this is not a pod of the cluster (%s, by %s)", s.Server, s.Source)

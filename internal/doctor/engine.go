@@ -10,16 +10,22 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/runnerdir"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
+// answerLimit is how long an engine may take to answer at all: an API server that cannot be reached is asked again and again.
+const answerLimit = 20 * time.Second
+
 func checkEngine(ctx context.Context, e *exam) Finding {
 	if e.ConfigErr != nil {
 		return skipped("the configuration has to be valid first")
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, fmt.Errorf("no answer within %s", answerLimit))
+	defer cancel()
 	eng, err := e.OpenEngine(ctx)
 	if err != nil {
 		return failed(err)

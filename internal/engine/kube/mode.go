@@ -188,11 +188,15 @@ func (m Mode) need() rbac.Need {
 // adder notes an obstacle.
 type adder func(soft bool, mend, format string, args ...any)
 
+// ReadPodHint is the next step if the runner's own pod cannot be read.
+const ReadPodHint = "set ACTIONS_RUNNER_POD_NAME to the name of the runner's pod and ACTIONS_RUNNER_KUBERNETES_NAMESPACE to its namespace, " +
+	"unless they are right, and allow its service account to get pods"
+
 // sharing is about modes that share the runner's volume.
 func (f Facts) sharing(m Mode, add adder) {
 	switch {
 	case f.Pod == "" && f.Unread != "":
-		add(false, "set ACTIONS_RUNNER_POD_NAME to the name of the runner's pod, and allow its service account to get pods",
+		add(false, ReadPodHint,
 			"the runner's own pod cannot be read: %s", f.Unread)
 	case f.Pod == "":
 		add(false, "run the runner in a pod", "this is not a pod of the cluster")
