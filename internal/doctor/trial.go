@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +43,8 @@ const (
 	trialCall = 2 * time.Minute
 	trialRoom = time.Minute
 	trialEnd  = 10 * time.Second
+	// trialVolume is where the job container has the runner's volume, in-pod.
+	trialVolume = "/gantry-doctor"
 	// trialLabel marks the image.
 	trialLabel = "io.gantry.doctor"
 )
@@ -81,6 +82,8 @@ func (t *trial) borrow(e *exam) Finding {
 		return skipped("there has to be a mode, and an image with gantry-agent, first")
 	case e.Runner == nil:
 		return skipped("there is no runner, whose work folder the job needs")
+	case e.inPod() && e.Runner.Worker() != nil:
+		return skipped("a job runs in this pod, which shares a volume with every other one there")
 	}
 	t.image, t.program = e.survey.AgentImage, e.survey.AgentProgram
 	if err := t.layOut(e); err != nil {
@@ -113,9 +116,6 @@ func (t *trial) layOut(e *exam) (err error) {
 	// The folder's name becomes the runner's, from which its containers' label comes: it must be nobody else's.
 	root := filepath.Join(t.dir, "runner-"+randomID())
 	t.runner, err = fakerunner.New(root, filepath.Join(e.programDir(), "hook.sh"), t.environ(e, root))
-	if err == nil && e.inPod() {
-		t.runner.Client.Env = append(t.runner.Client.Env, "RUNNER_TEMP="+filepath.Join(e.Runner.Work, "_temp"))
-	}
 	return err
 }
 
@@ -154,7 +154,7 @@ func took(began time.Time, format string, args ...any) Finding {
 func trialPrepare(ctx context.Context, e *exam) Finding {
 	t := &e.trial
 	if t.image == "" {
-		return skipped("the image has to be built first")
+		return skipped("there has to be an image first")
 	}
 	ctx, cancel := context.WithTimeout(ctx, trialCall)
 	defer cancel()
@@ -175,32 +175,22 @@ func (t *trial) jobContainer(e *exam) *hook.Container {
 	c := t.runner.JobContainer(t.image)
 	t.workspace = c.WorkingDirectory
 	if e.inPod() {
-		c.SystemMountVolumes = slices.DeleteFunc(c.SystemMountVolumes, func(m hook.MountVolume) bool {
-			return strings.HasPrefix(m.TargetVolumePath, "/__w/")
-		})
-		t.workspace = "/__w" + strings.TrimPrefix(t.runner.Workspace, e.Runner.Work)
+		t.workspace = trialVolume + strings.TrimPrefix(t.runner.Workspace, e.Runner.Work)
 		c.WorkingDirectory = t.workspace
-		t.atHome(e, c)
+		showVolume(e, c)
 	}
 	return c
+}
+
+// showVolume has a container see the runner's volume in one place: an ephemeral container mounts volumes as a whole, and one
+// that is not root cannot make links to a folder in it.
+func showVolume(e *exam, c *hook.Container) {
+	c.SystemMountVolumes = append(c.SystemMountVolumes, hook.MountVolume{SourceVolumePath: e.Runner.Work, TargetVolumePath: trialVolume})
 }
 
 // inPod tells that the job runs in the runner's own pod.
 func (e *exam) inPod() bool {
 	return e.survey != nil && e.survey.ChoiceErr == nil && e.survey.Choice.Mode == kube.InPod
-}
-
-// atHome gives a container the work folder of the runner that is examined, which is where a volume is mounted in its pod: an
-// ephemeral container mounts volumes as a whole, and one that is not root could not find its way to a folder in it.
-func (t *trial) atHome(e *exam, c *hook.Container) {
-	for i, m := range c.SystemMountVolumes {
-		switch m.TargetVolumePath {
-		case "/__w":
-			c.SystemMountVolumes[i].SourceVolumePath = e.Runner.Work
-		case "/github/runner_temp":
-			c.SystemMountVolumes[i].SourceVolumePath = filepath.Join(e.Runner.Work, "_temp")
-		}
-	}
 }
 
 // callFailed is the finding of a call that went wrong: whose problem it is stands in what the hook printed.
@@ -282,7 +272,7 @@ func trialContainer(ctx context.Context, e *exam) Finding {
 	args := t.runner.ContainerStep(t.image, "version")
 	args.EntryPoint = t.program
 	if e.inPod() {
-		t.atHome(e, args)
+		showVolume(e, args)
 	}
 	return t.step(ctx, hook.RunContainerStep, args, printed, "ran a container action")
 }
