@@ -25,7 +25,7 @@ type conformOptions struct {
 	hook, engine, format, output, node string
 	publish, folder                    string
 	cases, rewrite                     []string
-	list, quiet                        bool
+	list, quiet, copied                bool
 	workers                            int
 	registry                           conformance.Credentials
 	passwordStdin                      bool
@@ -54,6 +54,7 @@ other work of this hook meanwhile; images are taken from a registry that this co
 	f.StringVar(&o.engine, "engine", "docker", "the engine that the hook uses: docker, podman or kubernetes")
 	f.StringVar(&o.publish, "publish", "", "for kubernetes: HOST/PREFIX of a registry that takes images and from which nodes pull")
 	f.StringVar(&o.folder, "runner-folder", "", "for kubernetes: the runner's folder, with nothing in it but an empty _work, which lies on the volume that the hook expects")
+	f.BoolVar(&o.copied, "work-copied", false, "for kubernetes: the hook copies the work folder to its containers and back")
 	f.StringVar(&o.format, "format", "text", "format of the report: text, json, junit or html")
 	f.StringVar(&o.output, "output", "", "file for the report (default: standard output)")
 	f.StringArrayVar(&o.cases, "case", nil, "only cases whose id matches this pattern; may be given several times")
@@ -123,8 +124,8 @@ func (o *conformOptions) check() (func(*conformance.Report, io.Writer) error, er
 		return nil, usagef("--format is text, json, junit or html, not %q", o.format)
 	case o.engine == "kubernetes" && (o.publish == "" || o.folder == ""):
 		return nil, usagef("--engine kubernetes needs --publish HOST/PREFIX and --runner-folder DIR")
-	case o.engine != "kubernetes" && (o.publish != "" || o.folder != ""):
-		return nil, usagef("--publish and --runner-folder are for --engine kubernetes")
+	case o.engine != "kubernetes" && (o.publish != "" || o.folder != "" || o.copied):
+		return nil, usagef("--publish, --runner-folder and --work-copied are for --engine kubernetes")
 	case o.workers < 1:
 		return nil, usagef("--jobs is at least 1")
 	case o.registry.Host != "" && (o.registry.User == "" || !o.passwordStdin || o.registry.Image == ""):
@@ -137,7 +138,7 @@ func (o *conformOptions) check() (func(*conformance.Report, io.Writer) error, er
 func engines(o *conformOptions) map[string]func(context.Context, *Process) (conformance.Engine, error) {
 	all := map[string]func(context.Context, *Process) (conformance.Engine, error){
 		"kubernetes": func(ctx context.Context, p *Process) (conformance.Engine, error) {
-			return podclient.Find(ctx, podclient.Options{Environ: p.Environ, Publish: o.publish})
+			return podclient.Find(ctx, podclient.Options{Environ: p.Environ, Publish: o.publish, Copied: o.copied})
 		},
 	}
 	for _, name := range ociclient.Names() {

@@ -134,6 +134,8 @@ func (sc *scene) read(node *yaml.Node) (*Call, error) {
 // runTogether makes calls at the same time. After conditions are about the output of the first.
 func (sc *scene) runTogether(ctx context.Context, nodes []yaml.Node, number string) ([]Failure, error) {
 	first := &made{stdout: newCollector(""), stderr: newCollector(""), ended: make(chan struct{})}
+	ctx, stop := context.WithCancel(ctx) // one that cannot be judged keeps nobody waiting
+	defer stop()
 	failures, errs := make([][]Failure, len(nodes)), make([]error, len(nodes))
 	var wait sync.WaitGroup
 	for i := range nodes {
@@ -153,7 +155,9 @@ func (sc *scene) runTogether(ctx context.Context, nodes []yaml.Node, number stri
 					return
 				}
 			}
-			failures[i], errs[i] = sc.run(ctx, &nodes[i], number, nil)
+			if failures[i], errs[i] = sc.run(ctx, &nodes[i], number, nil); errs[i] != nil {
+				stop()
+			}
 		})
 	}
 	wait.Wait()

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gantry-ci/gantry/internal/conformance/images"
 )
@@ -55,15 +56,20 @@ type Observer interface {
 	Inspect(ctx context.Context, id string) (*Facts, error)
 }
 
+// ErrImpossible says that there is no way to do something to a container, as with those of the runner's own pod, which
+// nobody can end. A case that wants it is skipped.
+var ErrImpossible = errors.New("containers that can be ended from outside")
+
 // World does what happens to containers without a hook.
 type World interface {
 	// Start starts a container of somebody else, that sleeps.
 	Start(ctx context.Context, name, image string) error
 	// Enter runs a program in a container, and gives its exit status.
 	Enter(ctx context.Context, container string, program ...string) (int, error)
-	// Kill ends containers at once. The error says that one does not run.
+	// Kill ends containers at once. The error says that one does not run, or is ErrImpossible.
 	Kill(ctx context.Context, containers ...string) error
-	// Remove removes what is in an inventory, as far as it goes. What is gone already is no error.
+	// Remove removes what is in an inventory, as far as it goes. What is gone already is no error. It is ErrImpossible when
+	// all is gone but for what cannot be removed.
 	Remove(ctx context.Context, what Inventory) error
 	// Empty empties a folder of this machine in which containers have left files of their own users. The image has a
 	// shell.

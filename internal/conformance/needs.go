@@ -30,6 +30,7 @@ func engineNeeds() map[string]string {
 		"registry":        "images can be pulled from a registry that the suite opens",
 		"published-ports": "ports of containers can be published on this machine",
 		"runners":         "several runners of this machine share the engine",
+		"shared-work":     "containers have the runner's work folder itself, and not a copy",
 		"volumes":         "there are volumes, with and without names",
 	}
 }

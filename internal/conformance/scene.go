@@ -325,7 +325,7 @@ func (sc *scene) leave(ctx context.Context) error {
 		return err
 	}
 	have.Containers = append(have.Containers, sc.foreign...)
-	if err := sc.suite.Engine.Remove(ctx, have); err != nil {
+	if err := sc.suite.Engine.Remove(ctx, have); err != nil && !errors.Is(err, ErrImpossible) {
 		return err
 	}
 	return sc.suite.removeFolder(ctx, sc.runner.Root)

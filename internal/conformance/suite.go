@@ -307,6 +307,9 @@ func (r *Result) add(failures []Failure, err error) {
 	case errors.As(err, &no):
 		r.Outcome, r.Note = NotSupported, no.line
 		return
+	case errors.Is(err, ErrImpossible):
+		r.Outcome, r.Note = Skipped, "it needs "+ErrImpossible.Error()
+		return
 	case err != nil:
 		r.Outcome, r.Note = Error, err.Error()
 	case len(failures) > 0:

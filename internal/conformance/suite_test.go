@@ -294,6 +294,25 @@ func TestAnEngineThatServesOneRunner(t *testing.T) {
 	}
 }
 
+// A case that wants what nobody can do is skipped, and keeps no call waiting that goes on at the same time.
+func TestWhatIsImpossibleIsSkipped(t *testing.T) {
+	e := &fakeEngine{remove: func(what conformance.Inventory) error {
+		if slices.Contains(what.Containers, "own") {
+			return conformance.ErrImpossible
+		}
+		return nil
+	}}
+	calls := "calls: [{together: [{stdin: x}, {host: {remove: [own]}, after: {stdout: begun}}]}]"
+	began := time.Now()
+	results, err := suite(t, e, "echo begun; exec sleep 100").Run(t.Context(), one(t, calls), everything)
+	if err != nil || results[0].Outcome != conformance.Skipped || !strings.Contains(results[0].Note, "ended from outside") {
+		t.Errorf("%+v, %v", results, err)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // The needs of a case are listed, and each stands for something.
 func TestNeedsAreListed(t *testing.T) {
 	all := one(t, "needs: [volumes, docker]\ncalls: [{stdin: x}]")

@@ -35,6 +35,8 @@ type Options struct {
 	Environ []string
 	// Publish is where the suite's images go: HOST/PREFIX of a registry that takes them, and from which nodes pull.
 	Publish string
+	// Copied: the hook copies the work folder to its containers and back, because they share no volume with the runner.
+	Copied bool
 	// Account is the folder of the pod's service account; "" for the kubelet's.
 	Account string
 }
@@ -97,7 +99,15 @@ func lookup(environ []string, name string) string {
 }
 
 // Meets is false of everything that Docker has and a cluster has not.
-func (c *Client) Meets(need string) bool { return need == "kubernetes" || need == "rootful" }
+func (c *Client) Meets(need string) bool {
+	switch need {
+	case "kubernetes", "rootful":
+		return true
+	case "shared-work":
+		return !c.opts.Copied
+	}
+	return false
+}
 
 func (c *Client) pods(ctx context.Context) ([]corev1.Pod, error) {
 	var list corev1.PodList

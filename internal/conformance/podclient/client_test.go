@@ -108,10 +108,12 @@ func pod(name string, containers ...string) corev1.Pod {
 // runnersPod has two containers that were added to it, of which one has ended.
 func runnersPod() corev1.Pod {
 	p := pod("runner", "runner")
-	for _, name := range []string{"added", "ended"} {
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	for _, name := range []string{"added", "ended", "waiting"} {
 		p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name}})
 	}
 	p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{
+		{Name: "added", State: running}, {Name: "waiting", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}},
 		{Name: "ended", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}},
 	}
 	return p
@@ -175,9 +177,12 @@ func TestPodsAreMadeAndRemoved(t *testing.T) {
 	if err := c.Kill(t.Context(), "nobody"); !errors.Is(err, errGone) {
 		t.Errorf("killing what is not there: %v", err)
 	}
-	what := conformance.Inventory{Containers: []string{"job/job", "job/redis", "foreign", "runner/added", "gone/already"}}
+	what := conformance.Inventory{Containers: []string{"job/job", "job/redis", "foreign", "gone/already"}}
 	if err := c.Remove(t.Context(), what); err != nil {
 		t.Fatal(err)
+	}
+	if err := c.Kill(t.Context(), "runner/added"); !errors.Is(err, conformance.ErrImpossible) {
+		t.Errorf("a container of the runner's pod: %v", err)
 	}
 	if !slices.Equal(made.deleted, []string{"job", "foreign"}) {
 		t.Errorf("%q were deleted", made.deleted)

@@ -12,8 +12,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/conformance"
 )
 
-// Containers are those of all pods, but for the runner's own. Of the containers that were added to the runner's pod those
-// that have ended do not count: they cannot be removed.
+// Containers are those of all pods, but for the runner's own. Of the containers that were added to the runner's pod only
+// those that run count: no others can be removed.
 func (c *Client) Containers(ctx context.Context) ([]*conformance.Container, error) {
 	pods, err := c.pods(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *Client) members(pod *corev1.Pod) []member {
 	}
 	for _, e := range pod.Spec.EphemeralContainers {
 		m := member{pod, corev1.Container(e.EphemeralContainerCommon), statusOf(pod.Status.EphemeralContainerStatuses, e.Name)}
-		if m.status == nil || m.status.State.Terminated == nil {
+		if m.pod.Name != c.pod || m.status != nil && m.status.State.Running != nil {
 			all = append(all, m)
 		}
 	}

@@ -99,7 +99,7 @@ func (c *Client) Enter(ctx context.Context, container string, program ...string)
 	return 0, err
 }
 
-// Kill deletes pods: no container of one can be ended alone from outside.
+// Kill deletes pods: no container of one can be ended alone from outside, so none of the runner's own.
 func (c *Client) Kill(ctx context.Context, containers ...string) error {
 	for _, id := range containers {
 		if _, err := c.find(ctx, id); err != nil {
@@ -113,10 +113,14 @@ func (c *Client) Kill(ctx context.Context, containers ...string) error {
 // node end the containers first: without any, pods are gone before their processes.
 func (c *Client) Remove(ctx context.Context, what conformance.Inventory) error {
 	var pods []string
+	var impossible error
 	for _, id := range what.Containers {
 		pod, _, _ := strings.Cut(id, "/")
 		if m, err := c.find(ctx, id); err == nil {
 			pod = m.pod.Name
+			if pod == c.pod {
+				impossible = fmt.Errorf("ending %s: %w", id, conformance.ErrImpossible)
+			}
 		}
 		if pod != c.pod && !slices.Contains(pods, pod) {
 			pods = append(pods, pod)
@@ -141,7 +145,7 @@ func (c *Client) Remove(ctx context.Context, what conformance.Inventory) error {
 			return err
 		}
 	}
-	return nil
+	return impossible
 }
 
 // Empty cannot be done: what containers of other users have left in a volume only such a container can remove.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/conformance"
 	"github.com/gantry-ci/gantry/internal/conformance/figures"
+	"github.com/gantry-ci/gantry/internal/podspec/rbac"
 	"github.com/gantry-ci/gantry/internal/testbed"
 	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 	"github.com/gantry-ci/gantry/internal/testbed/sample"
@@ -79,6 +80,9 @@ func (p place) conform(t *testing.T, r *kubetest.Runner, env []string) *figures.
 		"--registry", node.Private.Addr, "--registry-image", testbed.Busybox, "--registry-user", node.Private.User, "--registry-password-stdin",
 	}, casesFor(t, p.name)...)
 	variables := []string{"GANTRY_ENGINE=kubernetes", "GANTRY_STATE_DIR=" + filepath.Join(r.Dir, "state"), "GANTRY_KUBERNETES_MODE=" + p.mode, "TMPDIR=" + r.Dir}
+	if p.volume == rbac.None {
+		args = append(args, "--work-copied")
+	}
 	if p.volume != "" {
 		_, agent, _ := strings.Cut(strings.Join(env, "\n"), envImage+"=")
 		variables = append(variables, "GANTRY_KUBERNETES_VOLUME="+p.volume, "GANTRY_KUBERNETES_AGENT_IMAGE="+agent)
@@ -115,7 +119,7 @@ func casesFor(t *testing.T, place string) []string {
 	flags := []string{"--case", "exit-status-kept", "--case", "env-of-job"}
 	possible := slices.DeleteFunc(all.Cases, func(c conformance.Case) bool {
 		return slices.ContainsFunc(all.Needs(&c), func(need string) bool {
-			return !slices.Contains([]string{"bash", "given-registry", "kubernetes", "private-registry", "root", "rootful"}, need)
+			return !slices.Contains([]string{"bash", "given-registry", "kubernetes", "private-registry", "root", "rootful", "shared-work"}, need)
 		})
 	})
 	shuffled := sample.Shuffled(sample.Seed(t)+place, possible, func(c conformance.Case) string { return c.ID })
