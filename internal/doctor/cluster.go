@@ -101,7 +101,11 @@ func checkMode(_ *exam, s *kube.Survey) Finding {
 	}
 	var what, mend []string
 	for _, o := range s.Choice.Obstacles {
-		what = append(what, fmt.Sprintf("not %s: %s", o.Mode, o.What))
+		line := fmt.Sprintf("not %s: %s", o.Mode, o.What)
+		if o.Mode == s.Choice.Mode {
+			line = "although " + o.What
+		}
+		what = append(what, line)
 		if o.Mend != "" {
 			mend = append(mend, o.Mend)
 		}

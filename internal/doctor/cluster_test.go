@@ -167,6 +167,10 @@ func spoiltPods() map[string]spoilt {
 		"no runner": {"G133", doctor.Fail, "work folder is not known", "folder", func(_ *testing.T, p *pod) {
 			p.subject.Runner, p.options.Work, p.options.Mode = nil, "", "in-pod"
 		}},
+		"in-pod is wanted, after a job": {"G133", doctor.Warn, "in-pod\nalthough the runner's pod has served", "one job", func(t *testing.T, p *pod) {
+			servedBefore(t, p)
+			p.options.Mode = "in-pod"
+		}},
 		"an unknown mode": {"G133", doctor.Fail, `"pods"`, "in-pod or pod", func(_ *testing.T, p *pod) { p.options.Mode = "pods" }},
 		"one volume only": {"G134", doctor.Warn, "/github", "emptyDir", func(_ *testing.T, p *pod) {
 			p.runner.Spec.Containers[0].VolumeMounts = p.runner.Spec.Containers[0].VolumeMounts[:1]
