@@ -186,7 +186,8 @@ type Job struct {
 	Services  []Started // aligned with JobSpec.Services
 	Phases    []Phase
 	// Apart: the containers do not see the host's folders. What their mounts name are folders of their own, which
-	// whoever needs them to be the same keeps in step.
+	// whoever needs them to be the same keeps in step. The container with the agent does not start in its working directory,
+	// which is to be made like all others.
 	Apart bool
 }
 

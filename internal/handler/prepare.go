@@ -147,7 +147,7 @@ func (h *Handler) newRecord(job string, info engine.Info, spec engine.JobSpec, a
 	}
 	if spec.Container != nil {
 		rec.Container = &jobrecord.Container{
-			Name: spec.Container.Name, Image: spec.Container.Image, AgentDir: dir.rel, Token: newID(),
+			Name: spec.Container.Name, Image: spec.Container.Image, AgentDir: dir.rel, Token: newID(), Dir: spec.Container.WorkingDir,
 		}
 		rec.Container.Mounts = recordMounts(spec.Container.Mounts)
 	}

@@ -47,6 +47,8 @@ type Container struct {
 	ID    string `json:"id"`
 	Name  string `json:"name"`
 	Image string `json:"image"`
+	// Dir is the working directory of steps that name none, as the container sees it.
+	Dir string `json:"dir,omitempty"`
 	// AgentDir is the host folder of the agent's socket; Token is what the agent was claimed with.
 	AgentDir string `json:"agentDir"`
 	Token    string `json:"token"`

@@ -4,6 +4,7 @@
 package scriptstep
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -61,7 +62,7 @@ func NewStep(rec *jobrecord.Record, args *hook.ScriptStepArgs) *agent.Step {
 		Argv:        append([]string{args.EntryPoint}, hook.Argv(args.EntryPointArgs)...),
 		Env:         args.EnvironmentVariables,
 		PrependPath: args.PrependPath,
-		Dir:         args.WorkingDirectory,
+		Dir:         cmp.Or(args.WorkingDirectory, rec.Container.Dir),
 		OrphanGrace: orphanGrace(rec),
 		CancelGrace: rec.CancelGrace,
 	}

@@ -27,7 +27,9 @@ func TestTheRunnerAndTheJobsPodHaveTheSameFiles(t *testing.T) {
 		return
 	}
 	r := p.runner(t, "GANTRY_KUBERNETES_SYNC_EXCLUDE=cache, *.iso", "GANTRY_KUBERNETES_SYNC_MAX_FILE=1m")
-	said := ok(t, r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox)))).Output()
+	container := r.JobContainer(image(t, testbed.Busybox))
+	container.CreateOptions = "--user 1001"
+	said := ok(t, r.Prepare(t.Context(), container)).Output()
 	if !strings.Contains(said, "without cache, *.iso") {
 		t.Errorf("what is excluded is not said: %s", said)
 	}
@@ -130,6 +132,7 @@ func TestAContainerActionAloneHasTheRunnersFiles(t *testing.T) {
 	act := func(name, status string) {
 		must(t, os.WriteFile(filepath.Join(r.Workspace, "source"), []byte(name), 0o644))
 		step := shellStep(t, r, "cat source; echo $(cat source) >made; echo x=y >>/github/file_commands/out; exit "+status)
+		step.CreateOptions = "--user 1001"
 		res := r.Call(t.Context(), hook.RunContainerStep, step)
 		if res.Stdout != name || fmt.Sprint(res.ExitCode) != status {
 			t.Errorf("%s: it printed %q and ended with %d: %s", name, res.Stdout, res.ExitCode, res.Stderr)

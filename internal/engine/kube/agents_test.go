@@ -209,7 +209,11 @@ func TestAJobContainerIsAsOnDocker(t *testing.T) {
 		if len(hello.Undone) > 0 || hello.UID != 0 {
 			s.Errorf("the agent says %+v", hello)
 		}
-		if got := s.run(c, `echo $JOB_SECRET; pwd; printf 'PING\r\n' | nc redis 6379; touch /github/home/x /__w/_temp/y /__w/repo/repo/made && echo written`); got != "of-the-job\n/__w/repo/repo\n+PONG\r\nwritten\n" {
+		enter := ""
+		if job.Apart {
+			enter = "mkdir -p /__w/repo/repo; cd /__w/repo/repo; " // whoever fills the work folder makes it
+		}
+		if got := s.run(c, enter+`echo $JOB_SECRET; pwd; printf 'PING\r\n' | nc redis 6379; touch /github/home/x /__w/_temp/y /__w/repo/repo/made && echo written`); got != "of-the-job\n/__w/repo/repo\n+PONG\r\nwritten\n" {
 			s.Errorf("a step prints %q", got)
 		}
 		if !job.Apart {

@@ -60,6 +60,9 @@ type member struct {
 	program  *agent.Step
 	health   *options.Health
 	agentDir string // the agent's folder as the container sees it, where that is not one of the runner's
+	// apart: its work folder is empty when it starts, and filled by the agent. A working directory in there would be made by
+	// the node, for root.
+	apart bool
 	// stays has the agent go on after its step: its work folder is its own.
 	stays bool
 	// externals is where an agent of the handler's looks for what sight.noExternals says.
@@ -200,9 +203,9 @@ func (m *member) start(hosts []agent.Host, listen string) error {
 	config.Links, config.Hosts, config.Ulimits = m.sight.linksFor(agent.MountPoint), hosts, m.ulimits()
 	if dir := m.sight.at(m.container.WorkingDir); dir != m.container.WorkingDir {
 		m.container.WorkingDir = dir // the link is not there yet
-		if m.stays {
-			m.container.WorkingDir = "/" // nor is what it leads to
-		}
+	}
+	if m.apart {
+		m.container.WorkingDir = "/" // steps name their own
 	}
 	if listen != "" {
 		config.Listen, config.TLS = listen, tlsTarget

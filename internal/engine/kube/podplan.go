@@ -167,7 +167,8 @@ func (p *podPlan) member(pod *corev1.Pod, m *member) error {
 	if p.mode == PodShared && m.process == ownAgent {
 		m.folder = folder{base: p.work, rel: relTo(p.work, p.scratch(m))}
 	}
-	if p.mode == PodApart && m.spec.Alone {
+	m.apart = p.mode == PodApart
+	if m.apart && m.spec.Alone {
 		m.sight.show(&volume{Volume: corev1.Volume{Name: workVolume}, mount: corev1.VolumeMount{MountPath: p.work}}, workTarget)
 		m.stays = true
 	}

@@ -222,6 +222,7 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 	}
 	w.home.workFolder = s.d.opts.Work
 	if m.stays = s.mode == PodApart && s.spec.Alone; m.stays {
+		m.apart = true
 		w.below = m.name // what an earlier step has left in the volume is not this one's
 	}
 	err := m.translate(options.Ephemeral, s.job, s.d.opts.Settings)
