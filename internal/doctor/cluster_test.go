@@ -111,6 +111,7 @@ func TestWhatIsMissingInAPod(t *testing.T) {
 	}
 	for name, c := range spoiltPods() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPod(t)
 			c.spoil(t, p)
 			found := examine(t, p.subject)
