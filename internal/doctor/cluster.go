@@ -113,8 +113,8 @@ func checkMode(_ *exam, s *kube.Survey) Finding {
 	if len(what) == 0 {
 		return ok("%s (kubernetes.mode is %s, kubernetes.volume %s)", s.Choice.Mode, s.Mode, s.Volume)
 	}
-	return warn(verdict.Configuration, strings.Join(mend, "; ")+"; or leave it so, and set kubernetes.mode and kubernetes.volume to what is chosen",
-		"%s\n%s", s.Choice.Mode, strings.Join(what, "\n"))
+	mend = append(mend, "or leave it so, and set kubernetes.mode and kubernetes.volume to what is chosen")
+	return warn(verdict.Configuration, strings.Join(mend, "\n"), "%s\n%s", s.Choice.Mode, strings.Join(what, "\n"))
 }
 
 func checkWorkVolume(e *exam, s *kube.Survey) Finding {
