@@ -109,11 +109,11 @@ func pod(name string, containers ...string) corev1.Pod {
 func runnersPod() corev1.Pod {
 	p := pod("runner", "runner")
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
-	for _, name := range []string{"added", "ended", "waiting"} {
+	for _, name := range []string{"added", "ended", "waiting", "new"} {
 		p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name}})
 	}
 	p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{
-		{Name: "added", State: running}, {Name: "waiting", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}},
+		{Name: "added", State: running}, {Name: "waiting", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}},
 		{Name: "ended", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}},
 	}
 	return p
@@ -141,11 +141,11 @@ func TestContainersAreThoseOfOtherPodsAndThoseAdded(t *testing.T) {
 	for _, one := range all {
 		ids = append(ids, one.ID)
 	}
-	if want := []string{"runner/added", "job/job", "job/redis"}; !slices.Equal(ids, want) {
+	if want := []string{"runner/added", "runner/new", "job/job", "job/redis"}; !slices.Equal(ids, want) {
 		t.Errorf("%q, want %q", ids, want)
 	}
-	if !slices.Equal(all[1].Env, []string{"A=b"}) || all[1].Labels["of"] != "job" {
-		t.Errorf("%+v", all[1])
+	if !slices.Equal(all[2].Env, []string{"A=b"}) || all[2].Labels["of"] != "job" {
+		t.Errorf("%+v", all[2])
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,8 +13,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/conformance"
 )
 
-// Containers are those of all pods, but for the runner's own. Of the containers that were added to the runner's pod only
-// those that run count: no others can be removed.
+// Containers are those of all pods, but for the runner's own. Of the containers that were added to the runner's pod those
+// that have ended, or cannot start, do not count: they cannot be removed.
 func (c *Client) Containers(ctx context.Context) ([]*conformance.Container, error) {
 	pods, err := c.pods(ctx)
 	if err != nil {
@@ -57,11 +58,22 @@ func (c *Client) members(pod *corev1.Pod) []member {
 	}
 	for _, e := range pod.Spec.EphemeralContainers {
 		m := member{pod, corev1.Container(e.EphemeralContainerCommon), statusOf(pod.Status.EphemeralContainerStatuses, e.Name)}
-		if m.pod.Name != c.pod || m.status != nil && m.status.State.Running != nil {
+		if pod.Name != c.pod || m.goesOn() {
 			all = append(all, m)
 		}
 	}
 	return all
+}
+
+// goesOn says whether a container runs, or is about to: what is told of it comes late.
+func (m *member) goesOn() bool {
+	switch {
+	case m.status == nil || m.status.State.Running != nil:
+		return true
+	case m.status.State.Waiting != nil:
+		return slices.Contains([]string{"", "ContainerCreating", "PodInitializing"}, m.status.State.Waiting.Reason)
+	}
+	return m.status.State.Terminated == nil
 }
 
 func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
