@@ -25,13 +25,14 @@ import (
 )
 
 // The runner pods of the values that docs/kubernetes.md has, in an image as it says, with the Role that it says: the doctor
-// finds nothing to complain of, and plays a job in the mode that the page is about.
+// finds nothing to complain of, and plays a job in the mode that the page is about. All that under the Pod Security level
+// restricted.
 func TestDocumentedScaleSets(t *testing.T) {
 	c := kubetest.Open(t)
 	image := runnerImage(t, c)
 	for mode, s := range documentedScaleSets(t) {
 		t.Run(mode, func(t *testing.T) {
-			namespace := c.Namespace(t)
+			namespace := c.Namespace(t, "pod-security.kubernetes.io/enforce=restricted")
 			c.Create(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gantry-pod"},
 				Data: map[string]string{"pod.yaml": "metadata: {labels: {team: build}}\n"}})
 			r := c.Runner(t, kubetest.RunnerSpec{
@@ -89,8 +90,8 @@ func documentedScaleSets(t *testing.T) map[string]scaleSet {
 	return all
 }
 
-// into makes the suite's pod the page's, in an image that the cluster has, and asking for no more than its node has. Nobody
-// in the cluster makes volumes for claims, so the suite's claim takes the place of the page's.
+// into makes the suite's pod the page's, in an image that the cluster has, restricted, and asking for no more than the node
+// has. Nobody in the cluster makes volumes for claims, so the suite's claim takes the place of the page's.
 func (s scaleSet) into(pod *corev1.Pod, image string) {
 	spec := s.spec.DeepCopy()
 	spec.ServiceAccountName, spec.RestartPolicy, spec.TerminationGracePeriodSeconds = pod.Spec.ServiceAccountName, pod.Spec.RestartPolicy, pod.Spec.TerminationGracePeriodSeconds
@@ -107,6 +108,11 @@ func (s scaleSet) into(pod *corev1.Pod, image string) {
 	runner := &spec.Containers[0]
 	runner.Image, runner.Command = image, pod.Spec.Containers[0].Command
 	runner.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+	yes, no := true, false
+	runner.SecurityContext = &corev1.SecurityContext{
+		RunAsNonRoot: &yes, AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
 	pod.Spec = *spec
 }
 
