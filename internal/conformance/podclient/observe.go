@@ -13,8 +13,8 @@ import (
 	"github.com/gantry-ci/gantry/internal/conformance"
 )
 
-// Containers are those of all pods, but for the runner's own. Of the containers that were added to the runner's pod those
-// that have ended, or cannot start, do not count: they cannot be removed.
+// Containers are those of all pods, but for the runner's own. Of the containers that were added to a pod those that have
+// ended, or cannot start, do not count: they cannot be removed.
 func (c *Client) Containers(ctx context.Context) ([]*conformance.Container, error) {
 	pods, err := c.pods(ctx)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *Client) members(pod *corev1.Pod) []member {
 	}
 	for _, e := range pod.Spec.EphemeralContainers {
 		m := member{pod, corev1.Container(e.EphemeralContainerCommon), statusOf(pod.Status.EphemeralContainerStatuses, e.Name)}
-		if pod.Name != c.pod || m.goesOn() {
+		if m.goesOn() {
 			all = append(all, m)
 		}
 	}
