@@ -125,6 +125,10 @@ func (h *Handler) EndSurvivors(ctx context.Context, state json.RawMessage, pids 
 // refusedVerdict explains an agent, or what is in its place, that is not the one which prepare_job took into
 // possession.
 func refusedVerdict(err error) error {
+	var known *verdict.Error
+	if errors.As(err, &known) {
+		return err // it is the way to the agent that refuses
+	}
 	return verdict.New(verdict.Workflow,
 		"has a step changed what is in /.gantry of its container, or somebody the .gantry folder in _work/_temp? run the job again",
 		"the agent's socket is not what was left there: %w", err)

@@ -13,7 +13,7 @@ import (
 )
 
 // audited enters a runner's pod, where `asked` tells what its service account has asked the API server for.
-func audited(t *testing.T, p place) {
+func audited(t *testing.T, p place, change ...func(*kubetest.RunnerSpec)) {
 	t.Helper()
 	c := kubetest.Open(t)
 	r, env := p.pod(t)

@@ -51,13 +51,16 @@ func troubles(p place, node string) map[string]obstacle {
 	all := map[string]obstacle{
 		"crash": {words: "exited with status", whose: "workflow", change: func(t *testing.T, _ *hook.Container, services *[]hook.Container) {
 			*services = append(*services, hook.Container{Image: image(t, testbed.Crash)},
-				hook.Container{Image: image(t, testbed.Redis), CreateOptions: "--health-cmd false --health-interval 1s --health-retries 9"})
+				slow(t))
 		}},
 		"ImagePullBackOff": {words: "not found", whose: "workflow", change: func(t *testing.T, job *hook.Container, _ *[]hook.Container) {
 			job.Image = image(t, "gantry.test/absent:1")
 		}},
 		"no credentials": {words: "401", whose: "workflow", change: func(t *testing.T, job *hook.Container, _ *[]hook.Container) {
 			job.Image = testbed.Kubernetes(t).Private.Addr + "/" + testbed.Busybox
+		}},
+		"a health check that cannot be started": {words: "no such file", whose: "workflow", change: func(t *testing.T, _ *hook.Container, services *[]hook.Container) {
+			*services = append(*services, hook.Container{Image: image(t, testbed.Redis), CreateOptions: "--health-cmd true --health-interval 1s --health-retries 2"})
 		}},
 		"no such program": {words: "nowhere", whose: "workflow", change: func(t *testing.T, _ *hook.Container, services *[]hook.Container) {
 			*services = append(*services, hook.Container{Image: image(t, testbed.Busybox), EntryPoint: "/nowhere"})
@@ -80,6 +83,11 @@ spec:
   containers: [{name: $job, env: [{name: X, valueFrom: {secretKeyRef: {name: absent, key: x}}}]}]
 `}
 	return all
+}
+
+// slow is a service that becomes unhealthy only after many seconds.
+func slow(t *testing.T) hook.Container {
+	return hook.Container{Image: image(t, testbed.Sick), CreateOptions: "--health-cmd false --health-interval 1s --health-retries 9"}
 }
 
 // shown prepares a job that cannot start.

@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
@@ -171,7 +173,27 @@ func (d *Driver) Pipe(ctx context.Context, id string, argv ...string) (io.ReadWr
 	if err != nil {
 		return nil, err
 	}
-	return d.api.Pipe(ctx, pod.Name, container, d.argvIn(pod, container, argv)...), nil
+	return &pipe{d.api.Pipe(ctx, pod.Name, container, d.argvIn(pod, container, argv)...)}, nil
+}
+
+// pipe is a way to an agent through the API server. That the server does not allow it is no accident of the way.
+type pipe struct{ io.ReadWriteCloser }
+
+func (p *pipe) Read(b []byte) (int, error) {
+	n, err := p.ReadWriteCloser.Read(b)
+	return n, noWay(err)
+}
+
+func (p *pipe) Write(b []byte) (int, error) {
+	n, err := p.ReadWriteCloser.Write(b)
+	return n, noWay(err)
+}
+
+func noWay(err error) error {
+	if errors.Is(err, kubeapi.ErrForbidden) {
+		return fmt.Errorf("%w: %w", agent.ErrRefused, err)
+	}
+	return err
 }
 
 // nonce is unique.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/podspec/options"
@@ -89,13 +91,55 @@ func checkByAgent(c *agent.Client, h *options.Health, env map[string]string) che
 	}
 }
 
+// notStarted is the status of a check that cannot be started, as shells have it.
+const notStarted = 126
+
 // checkByExec runs the check through the API server.
 func (d *Driver) checkByExec(pod, container string, h *options.Health) check {
 	return func(ctx context.Context) (int, string, error) {
 		var out, talk strings.Builder
 		status, err := d.api.Exec(ctx, pod, container, nil, &limited{w: &out, left: 4 << 10}, &limited{w: &talk, left: 4 << 10}, h.Command...)
+		if err != nil && commandTrouble(err.Error()) != nil {
+			return notStarted, err.Error(), nil
+		}
 		return status, out.String() + talk.String(), err
 	}
+}
+
+// awaitStarted waits until the node finds a container healthy for the first time. A check that cannot even be started is none
+// that the node counts.
+func (l *lookout) awaitStarted(ctx context.Context, container string) error {
+	for {
+		limited, stop := context.WithTimeout(ctx, eventPause)
+		_, err := l.until(limited, func(pod *corev1.Pod) bool {
+			s := statusOf(pod, container)
+			return s != nil && s.Started != nil && *s.Started
+		})
+		stop()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		if said := l.notStarted(ctx, container); said != "" {
+			return &unhealthyError{said}
+		}
+	}
+}
+
+// notStarted is what the cluster says of a health check that cannot be started; "" if it says nothing of that kind.
+func (l *lookout) notStarted(ctx context.Context, container string) string {
+	events, err := l.d.api.Events(ctx, l.uid)
+	if err != nil {
+		return ""
+	}
+	for _, e := range events {
+		if e.Reason == "Unhealthy" && containerOf(e) == container && commandTrouble(e.Message) != nil {
+			return strings.TrimSpace(e.Message)
+		}
+	}
+	return ""
 }
 
 // limited drops what comes after the first bytes.

@@ -145,6 +145,11 @@ func (r *jobRun) finish(ctx context.Context) (notes []string, err error) {
 	if notes, err = r.complete(); err != nil {
 		return nil, err
 	}
+	if len(r.secure.data) > 0 { // the permissions are optional: what is made can be found again
+		if _, err := r.d.api.Secrets(ctx, keys(r.spec.Labels)); err != nil {
+			return nil, fmt.Errorf("keeping the environment of services in a secret: %w", err)
+		}
+	}
 	return notes, r.secure.create(ctx, r.d, r.d.owned(r.home, r.spec.Labels), false)
 }
 

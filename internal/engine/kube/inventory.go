@@ -79,6 +79,9 @@ func (d *Driver) pods(ctx context.Context, labels map[string]string) ([]*corev1.
 		return err
 	})
 	g.Go(func() (err error) {
+		if slices.Equal(Wanted(d.opts.Mode, d.opts.Volume), []Mode{InPod}) {
+			return nil // there are no others
+		}
 		others, err = d.api.Pods(ctx, labels)
 		if errors.Is(err, kubeapi.ErrForbidden) && d.opts.Mode != "pod" {
 			return nil // the Role of in-pod mode: there are no others
@@ -204,7 +207,7 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inv
 			return nil // they are the job's as a whole
 		}
 		secrets, err = d.api.Secrets(asking, keys(labels))
-		if errors.Is(err, kubeapi.ErrForbidden) {
+		if errors.Is(err, kubeapi.ErrForbidden) && d.opts.Mode != "pod" {
 			return nil // without the permission none were made
 		}
 		return wrap(err, "listing secrets")

@@ -153,10 +153,7 @@ func (r *jobRun) awaitMember(ctx context.Context, l *lookout, m *member, start t
 	case m.process == underAgent:
 		err = w.await(ctx, checkByAgent(m.client(), m.health, m.env))
 	case m.container.StartupProbe != nil:
-		_, err = l.until(ctx, func(pod *corev1.Pod) bool {
-			s := statusOf(pod, m.name)
-			return s != nil && s.Started != nil && *s.Started
-		})
+		err = l.awaitStarted(ctx, m.name)
 	default:
 		err = w.await(ctx, r.d.checkByExec(m.pod, m.name, m.health))
 	}

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
 	"k8s.io/klog/v2"
@@ -36,9 +39,19 @@ func (c *Client) Exec(ctx context.Context, pod, container string, stdin io.Reade
 	case errors.As(err, &exit):
 		return exit.Code, nil
 	case err != nil:
-		return 0, c.refusal(q, ended(ctx, err))
+		return 0, c.refusal(q, ended(ctx, forbidden(err)))
 	}
 	return 0, nil
+}
+
+// forbidden gives a refused upgrade, of which only the server's words are left, as the server's answers are.
+func forbidden(err error) error {
+	if text := err.Error(); serverText(err) == "" && strings.Contains(text, "is forbidden") && isRBAC(text) {
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: text,
+		}}
+	}
+	return err
 }
 
 // orNobody is a writer for a stream that nobody wants: containerd may lose what a program reads once its output is closed.

@@ -95,6 +95,9 @@ func (c *Client) CreateSecret(ctx context.Context, secret *corev1.Secret) error 
 	if getErr == nil && sameNonce(there.Labels, secret.Labels) {
 		return nil
 	}
+	if errors.Is(getErr, ErrForbidden) {
+		return getErr
+	}
 	return err
 }
 
