@@ -98,10 +98,10 @@ func TestStepsRunByAnyReach(t *testing.T) {
 	for name, reach := range reaches(t) {
 		t.Run(name, func(t *testing.T) {
 			c := reach(t)
-			c.Heartbeat = 20 * time.Millisecond
 			if _, err := c.Hello(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			c.Heartbeat = 20 * time.Millisecond // so that some come, and connections that miss them are made again
 			out, exit := run(t, c, sh("echo out; sleep 0.3; echo err >&2; exit 3"))
 			if out != "out\nerr\n" || exit.Code != 3 {
 				t.Errorf("%q, %+v", out, exit)
