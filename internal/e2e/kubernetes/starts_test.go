@@ -142,7 +142,7 @@ func (m *meter) containerStep() {
 	var state struct{ Container string }
 	must(m.T, json.Unmarshal(m.r.State, &state))
 	pod, _, _ := strings.Cut(state.Container, "/")
-	all := m.inTurns(15,
+	all := m.inTurns(10,
 		anytime(func() (time.Duration, error) {
 			return figures.Timed(func() error { return m.r.Call(m.Context(), hook.RunContainerStep, step).Err })
 		}),
@@ -158,7 +158,7 @@ func (m *meter) job() {
 		start, what = func() (time.Duration, error) { return m.ephemeral(m.self.Pod) }, "prepare_job; start of an ephemeral container"
 	}
 	must(m.T, m.calm())
-	all := m.inTurns(15,
+	all := m.inTurns(10,
 		anytime(func() (time.Duration, error) { return figures.Timed(func() error { m.prepare(); return nil }) }),
 		func() (time.Duration, error) {
 			took, err := figures.Timed(func() error { return m.r.Cleanup(m.Context()).Err })
