@@ -16,7 +16,7 @@ import (
 func audited(t *testing.T, p place, change ...func(*kubetest.RunnerSpec)) {
 	t.Helper()
 	c := kubetest.Open(t)
-	r, env := p.pod(t)
+	r, env := p.pod(t, change...)
 	deedsOfAudit(t, c, r).enter(t, r, env...)
 }
 

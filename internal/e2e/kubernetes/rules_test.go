@@ -137,7 +137,7 @@ func without(t *testing.T, p place, rules []rbac.Rule, rule rbac.Rule, verb stri
 	allow(t, left, rule.Resource, verb)
 	start := time.Now()
 	r := p.runner(t)
-	said := jobWithout(t, p, r, rule.Resource) + r.Cleanup(t.Context()).Output()
+	said := jobWithout(t, p, r, rule.Resource, verb) + r.Cleanup(t.Context()).Output()
 	allow(t, rules, "", "")
 	ok(t, r.Cleanup(t.Context()))
 	if !p.lives(rule.Resource, verb) {
@@ -166,14 +166,19 @@ func firstWith(text, word string) string {
 }
 
 // jobWithout gives what a job says that needs something of a resource. It may fail.
-func jobWithout(t *testing.T, p place, r *fakerunner.Runner, resource string) string {
+func jobWithout(t *testing.T, p place, r *fakerunner.Runner, resource, verb string) string {
 	switch resource {
 	case "pods/log":
 		return crashing(t, r).Output()
 	case "events":
+		r.Client.Env = append(r.Client.Env, "GANTRY_TIMEOUTS_PULL=1s", "GANTRY_TIMEOUTS_START=2s")
 		return r.Prepare(t.Context(), r.JobContainer(image(t, "gantry.test/absent:1"))).Output()
 	}
-	res := r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox)), services(t)...)
+	var with []hook.Container
+	if resource == "secrets" || resource == "pods/exec" || verb == "watch" {
+		with = services(t)
+	}
+	res := r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox)), with...)
 	said := res.Output()
 	if res.Err == nil && p.volume == rbac.None {
 		byPipe(t, r)

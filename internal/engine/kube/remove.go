@@ -118,10 +118,13 @@ func (d *Driver) end(ctx context.Context, c found) error {
 	if s := statusOf(c.pod, c.container); s != nil && s.State.Terminated != nil {
 		return d.bury(c)
 	}
-	if c.tag.Folder == "" || c.tag.Native {
-		return errors.Join(d.bury(c), d.endWithoutFolder(ctx, c))
-	}
 	base, rel := filepath.Dir(c.tag.Folder), filepath.Base(c.tag.Folder)
+	if c.tag.Native && agent.Stopping(base, rel) {
+		return nil // it was asked to end before, and does with its pod
+	}
+	if c.tag.Folder == "" || c.tag.Native {
+		return errors.Join(d.endWithoutFolder(ctx, c), d.bury(c))
+	}
 	if err := agent.Stop(base, rel); err != nil {
 		return err
 	}
