@@ -207,8 +207,11 @@ func Find(name string) (*Mutant, error) {
 // Kills says whether a case must fail with it.
 func (m *Mutant) Kills(id string) bool { return matchesOne(m.Fails, id) }
 
-// Spares says whether a case must pass with it.
-func (m *Mutant) Spares(id string) bool { return !matchesOne(m.Fails, id) && !matchesOne(m.Also, id) }
+// Spares says whether a case must pass with it. What waits for output of a call that goes on cannot, if output is altered.
+func (m *Mutant) Spares(id string) bool {
+	waits := matchesOne([]string{"cancel-*", "concurrent-*", "container-of-step-dies", "output-at-once"}, id)
+	return !matchesOne(m.Fails, id) && !matchesOne(m.Also, id) && !(waits && len(m.Output) > 0)
+}
 
 func matchesOne(patterns []string, id string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { ok, err := path.Match(p, id); return ok && err == nil })
