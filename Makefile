@@ -114,6 +114,7 @@ bench: bench-kubernetes
 	go test ./internal/docstest -run Figures -update
 
 bench-kubernetes: build testbed
+	go mod download
 	$(TESTBED) run --only kubernetes,registry -- env GANTRY_TEST_PROGRAMS=$(CURDIR)/bin GANTRY_BENCH=$(CURDIR)/docs/performance.md \
 	  go test -count=1 -v -timeout 40m -run TestFigures ./internal/e2e/kubernetes
 
