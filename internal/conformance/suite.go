@@ -273,7 +273,12 @@ func (sc *scene) share(ctx context.Context, job SharedJob) (*observation, error)
 	if err != nil {
 		return nil, err
 	}
-	return sc.observe(ctx, &made{Call: call, stdout: newCollector(""), stderr: newCollector(""), ended: make(chan struct{})})
+	seen, err := sc.observe(ctx, &made{Call: call, stdout: newCollector(""), stderr: newCollector(""), ended: make(chan struct{})})
+	if err != nil {
+		return nil, err
+	}
+	_, err = sc.owned.now(ctx) // to know later what belongs to this job
+	return seen, err
 }
 
 // runCase runs a case; shared is what was seen of its shared job's prepare_job.
