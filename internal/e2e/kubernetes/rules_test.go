@@ -172,7 +172,7 @@ func jobWithout(t *testing.T, p place, r *fakerunner.Runner, resource, verb stri
 		return crashing(t, r).Output()
 	case "events":
 		r.Client.Env = append(r.Client.Env, "GANTRY_TIMEOUTS_PULL=1s", "GANTRY_TIMEOUTS_START=2s")
-		return r.Prepare(t.Context(), r.JobContainer(image(t, "gantry.test/absent:1"))).Output()
+		return r.Prepare(t.Context(), r.JobContainer(silent(t)+"/image:1")).Output()
 	}
 	var with []hook.Container
 	if resource == "secrets" || resource == "pods/exec" || verb == "watch" {
@@ -188,6 +188,17 @@ func jobWithout(t *testing.T, p place, r *fakerunner.Runner, resource, verb stri
 		said += actionStep(t, r, "echo made >made").Output()
 	}
 	return said
+}
+
+// silent is the address of a registry that never answers.
+func silent(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(ownAddress(t), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener.Addr().String()
 }
 
 // allow changes the Role of this pod's account, and returns once what is taken away is forbidden.

@@ -97,6 +97,9 @@ func terminatedTrouble(t *corev1.ContainerStateTerminated) *trouble {
 			"raise --memory in its options, or the pod's memory in the template", true}
 	}
 	what := fmt.Sprintf("exited with status %d", t.ExitCode)
+	if t.Message != "" {
+		what += ": " + strings.TrimSpace(t.Message)
+	}
 	if t.Reason == "ContainerStatusUnknown" {
 		what = "is lost: " + text
 	}

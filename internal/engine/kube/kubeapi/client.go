@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,6 +31,9 @@ const (
 	firstPause = 100 * time.Millisecond
 	maxPause   = 5 * time.Second
 	maxAnswer  = 64 << 20
+	// forgetful is how long an API server that has just been started may not know of rules that it has allowed a request by
+	// before.
+	forgetful = 15 * time.Second
 )
 
 // Client asks one API server about one namespace. Its methods may be called concurrently. After an error a call that
@@ -41,6 +45,8 @@ type Client struct {
 	log   *slog.Logger
 	// pause waits before another try, and tells whether ctx is still on.
 	pause func(ctx context.Context, d time.Duration) bool
+	// allowed are the rights that were used, as "get pods".
+	allowed sync.Map
 }
 
 // New makes a client; it asks nobody. log, which may be nil, gets every call at debug level, without what is in it.
@@ -128,9 +134,15 @@ func (c *Client) url(q call) *url.URL {
 func (c *Client) do(ctx context.Context, q call, answer any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callLimit, fmt.Errorf("the API server has not answered within %s", callLimit))
 	defer cancel()
+	start, right := time.Now(), q.verb+" "+q.subject()
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		err := c.try(ctx, q, answer)
-		if err == nil || !passing(err) {
+		if err == nil {
+			c.allowed.Store(right, true)
+			return nil
+		}
+		_, before := c.allowed.Load(right)
+		if !passing(err) && !(before && apierrors.IsForbidden(err) && isRBAC(serverText(err)) && time.Since(start) < forgetful) {
 			return c.refusal(q, err)
 		}
 		c.log.DebugContext(ctx, "api: once more", "call", q.title(), "error", err)

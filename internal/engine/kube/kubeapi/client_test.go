@@ -245,3 +245,31 @@ func TestAccessReviews(t *testing.T) {
 		}
 	}
 }
+
+// A server that has just been started does not know the cluster's rules for a moment: what it has allowed before is asked
+// again.
+func TestWhatWasAllowedBeforeIsAskedAgain(t *testing.T) {
+	s := kubefake.New(t)
+	s.Put(pod("job"))
+	var forgets atomic.Int32
+	s.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+		if forgets.Add(-1) < 0 {
+			return false
+		}
+		kubefake.Refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, `pods "job" is forbidden: User "runner" cannot get resource "pods"`)
+		return true
+	}
+	c := client(t, s)
+	forgets.Store(1)
+	if _, err := c.Pod(t.Context(), "job"); !errors.Is(err, kubeapi.ErrForbidden) {
+		t.Errorf("what was never allowed: %v", err)
+	}
+	forgets.Store(0)
+	if _, err := c.Pod(t.Context(), "job"); err != nil {
+		t.Fatal(err)
+	}
+	forgets.Store(3)
+	if _, err := c.Pod(t.Context(), "job"); err != nil {
+		t.Errorf("what was allowed before: %v", err)
+	}
+}
