@@ -40,7 +40,8 @@ func newConformCmd(p *Process) *cobra.Command {
   gantry conform --hook ./index.js --engine podman --case 'exit-*' --format html --output report.html`,
 		Long: `Plays the runner in many small jobs and looks from outside at what the hook makes of them. Only what must be so counts
 for the exit status. Environment variables reach the hook as they are: configure it there. The engine should have no
-other work of this hook meanwhile; images are taken from a registry that this command opens on 127.0.0.1.`,
+other work of this hook meanwhile; images are taken from a registry that this command opens on 127.0.0.1, or, on
+Kubernetes, from the one that --publish names. There the command runs in a runner's pod, as the hook does.`,
 		Args:        onlyFlags,
 		Annotations: exits("every case that must pass did", "one did not"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
