@@ -259,7 +259,7 @@ func TestAContainerStepSeesTheJob(t *testing.T) {
 		spec, jobDir := s.jobContainer(testbed.Busybox)
 		job := s.start(&spec, s.service("redis", testbed.Redis))
 		c, _ := s.client(jobDir, job.Container.Agent, job.Container.Env)
-		s.run(c, "echo of the job >/__w/repo/repo/job; echo home >/github/home/h; chmod a+r /__w/repo/repo/job /github/home/h; mkdir -p /__w/_temp/_runner_file_commands")
+		s.run(c, "mkdir -p /__w/repo/repo; echo of the job >/__w/repo/repo/job; echo home >/github/home/h; chmod a+r /__w/repo/repo/job /github/home/h; mkdir -p /__w/_temp/_runner_file_commands")
 		for _, image := range []string{testbed.Entry, testbed.NonRoot} {
 			step, dir := s.stepContainer(image)
 			began := time.Now()
