@@ -31,7 +31,7 @@ type Engine interface {
 
 	// StartStep pulls spec.Image if the policy says so and starts a container that is removed, with its
 	// anonymous volumes, when its first process ends, or when ctx ends. It returns once the container was asked
-	// for. network "" is the engine's default.
+	// for and no image is to be pulled any more. network "" is the engine's default.
 	StartStep(ctx context.Context, spec ContainerSpec, network string, log io.Writer) (*StepContainer, error)
 
 	// Inspect tells the state of one container. A container that does not exist gives ErrNotFound.

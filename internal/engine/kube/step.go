@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,8 @@ import (
 // gets one of its own.
 func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, network string, log io.Writer) (*engine.StepContainer, error) {
 	s := &stepRun{d: d, spec: spec, log: writers.NewLocked(log), gone: make(chan struct{}), room: newBudget(d.opts.Step.Schedule)}
+	running := make(chan struct{})
+	s.begins = sync.OnceFunc(func() { close(running) })
 	g, first := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.choose(first, network) })
 	g.Go(func() error { return s.readImage(first) })
@@ -38,7 +41,12 @@ func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, netwo
 	if err := s.start(ctx); err != nil {
 		return nil, fmt.Errorf("starting %s (%s): %w", spec.Title, spec.Image, err)
 	}
-	return s.container(), nil
+	c := s.container()
+	select { // who talks to an agent does not wait for as long as a pull may take
+	case <-running:
+	case <-s.gone:
+	}
+	return c, nil
 }
 
 // stepRun is a step's container under way.
@@ -57,9 +65,10 @@ type stepRun struct {
 	secure secrets
 	room   budget
 
-	ended bool // the container has ended by itself
-	gone  chan struct{}
-	err   error
+	begins func() // to be called when the container runs
+	ended  bool   // the container has ended by itself
+	gone   chan struct{}
+	err    error
 }
 
 // choose finds the pod for the step.

@@ -70,6 +70,7 @@ func (s *stepRun) update(ctx context.Context, l *lookout, pod *corev1.Pod, err e
 	status := statusOf(pod, s.member.name)
 	if status != nil && status.State.Running != nil {
 		l.set(s.member.name)
+		s.begins()
 	}
 	if status != nil && status.State.Terminated != nil {
 		t := terminatedTrouble(status.State.Terminated)
@@ -105,6 +106,7 @@ func (s *stepRun) listen(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 	}
+	s.begins()
 	for misses := 0; misses < 2; {
 		if misses++; alive(ctx) {
 			misses = 0

@@ -181,3 +181,35 @@ func TestAStepsImageThatDoesNotCome(t *testing.T) {
 		t.Errorf("%v: %+v", err, v)
 	}
 }
+
+// An image may take minutes to come. A step's container is there for its caller, who does not wait for long, when it runs.
+func TestAStepIsThereWhenItsContainerRuns(t *testing.T) {
+	t.Parallel()
+	made := make(chan string, 1)
+	state := func(pod *corev1.Pod, s corev1.ContainerState) {
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "job", State: s}}
+	}
+	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) {
+		s.Kubelet = func(pod *corev1.Pod) bool {
+			pod.Spec.NodeName = "node1"
+			state(pod, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}})
+			made <- pod.Name
+			return true
+		}
+	})
+	there := make(chan error, 1)
+	go func() {
+		_, err := f.StartStep(t.Context(), f.job().Services[0], "", &f.log)
+		there <- err
+	}()
+	name := <-made
+	select {
+	case err := <-there:
+		t.Fatalf("the image is still being pulled, and the step is there: %v", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	f.server.Change(name, func(pod *corev1.Pod) { state(pod, corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}) })
+	if err := <-there; err != nil {
+		t.Error(err)
+	}
+}
