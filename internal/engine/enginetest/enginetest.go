@@ -27,6 +27,8 @@ type Fixture struct {
 	// Lacks is what the engine does not have by its nature, each with the reason. What it has instead is checked in its
 	// place where there is something.
 	Lacks map[Ability]string
+	// Refusal is how long it may take until it is told that a registry refuses an image; 0: 5 seconds.
+	Refusal time.Duration
 }
 
 // Ability is something that not every engine has.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -55,6 +56,9 @@ func runSuite(t *testing.T, work kubetest.Work, settings kube.Settings) {
 	}
 	if settings.Volume == "shared" {
 		fx.Lacks[enginetest.Exec] = "the Role of this mode does not allow any"
+	}
+	if settings.Mode == "in-pod" {
+		fx.Refusal = 30 * time.Second // the kubelet tells no more than 25 events of a pod, and all checks are in one
 	}
 	enginetest.Run(t, func(t *testing.T) engine.Engine { return open(t, settings) }, fx)
 }
