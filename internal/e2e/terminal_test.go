@@ -39,9 +39,14 @@ func inTerminal(t *testing.T, workflow string) *terminal {
 		t.Fatal(err)
 	}
 	screen.Close()
-	go io.Copy(&r.out, keys) // until the terminal is gone
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		io.Copy(&r.out, keys) // until nobody has the terminal any more
+	}()
 	go func() {
 		_ = r.Wait()
+		<-printed
 		r.status <- r.ProcessState.ExitCode()
 	}()
 	return &terminal{r, keys, tmp}
