@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/conformance"
@@ -168,6 +169,7 @@ func try(t *testing.T, e *testbed.Engine, programs string) {
 		programs = build(t)
 	}
 	suite := newSuite(t, e, programs)
+	t.Cleanup(func() { removeNetworks(t, e) })
 	for _, m := range append(table, mutants.Mutant{Name: "none"}) {
 		t.Run(m.Name, func(t *testing.T) {
 			if !m.Alone {
@@ -181,6 +183,21 @@ func try(t *testing.T, e *testbed.Engine, programs string) {
 			}
 			check(t, suite.With(shim(t, programs, m.Name)), all, &m, beside)
 		})
+	}
+}
+
+// removeNetworks removes what broken hooks leave in the end: one that is killed while it asks for a network may have it made
+// when its case is over already.
+func removeNetworks(t *testing.T, e *testbed.Engine) {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	ids, err := e.Command(ctx, "network", "ls", "-q", "--filter", "label=io.gantry.runner").Output()
+	if left := strings.Fields(string(ids)); err == nil && len(left) > 0 {
+		t.Logf("%d networks of broken hooks are removed", len(left))
+		err = e.Command(ctx, append([]string{"network", "rm"}, left...)...).Run()
+	}
+	if err != nil {
+		t.Errorf("removing networks of broken hooks: %v", err)
 	}
 }
 
