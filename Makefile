@@ -7,7 +7,8 @@
 # make cross    the programs for arm64 and arm
 # make bench    gantry beside the engines' own commands: the tables of docs/performance.md
 # make bench-kubernetes  that of them which is about Kubernetes
-# make conform  gantry's hook against every case of gantry conform, on every engine
+# make conform  gantry's hook against every case of gantry conform, on Docker and Podman
+# make conform-kubernetes  the same on Kubernetes, in each mode
 # make mutants  every broken hook against the cases that must find it
 # make faults   the hook killed at every place, with the figures
 
@@ -25,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.52.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build cross testbed test test-kubernetes race lint vet staticcheck deadcode govulncheck faults bench bench-kubernetes demo clean mutants conform
+.PHONY: build cross testbed test test-kubernetes race lint vet staticcheck deadcode govulncheck faults bench bench-kubernetes demo clean mutants conform conform-kubernetes
 .DEFAULT_GOAL := build
 
 build:
@@ -104,14 +105,18 @@ mutants: build testbed
 	GANTRY_TEST_ALL_MUTANTS=1 $(TESTBED) run --only docker,rootless -- go test -count=1 -timeout 180m -run TestMutantsAreFound ./internal/conformance/mutants
 
 # gantry's hook against every case, on every engine, and the tables of docs/conformance.md; `make test` and
-# `make test-kubernetes` try samples.
+# `make test-kubernetes` try samples. On Kubernetes it is a target of its own.
 conform: build testbed
 	GANTRY_TEST_ALL_CASES=1 $(TESTBED) run -- go test -count=1 -timeout 60m -run TestGantryConforms ./internal/conformance -update
+
+conform-kubernetes: build testbed
+	go mod download
 	GANTRY_TEST_ALL_CASES=1 $(TESTBED) run --only kubernetes -- go test -count=1 -timeout 60m -run TestGantryConformsOnKubernetes ./internal/e2e/kubernetes -update
 
-bench: bench-kubernetes
+bench: build testbed
 	$(TESTBED) run --only docker,podman -- go run ./internal/bench --markdown
 	go test ./internal/docstest -run Figures -update
+	$(MAKE) bench-kubernetes
 
 bench-kubernetes: build testbed
 	go mod download

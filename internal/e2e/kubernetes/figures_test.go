@@ -41,7 +41,7 @@ func TestFigures(t *testing.T) {
 			return
 		}
 		if os.Getenv(envFigures) == "" {
-			t.Skip("make bench runs it")
+			t.Skip("make bench-kubernetes runs it")
 		}
 		report.Rows = append(report.Rows, measured(t, p)...)
 	})
