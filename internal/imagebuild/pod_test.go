@@ -18,7 +18,7 @@ import (
 func TestRealPod(t *testing.T) {
 	testbed.Kubernetes(t)
 	if !kubetest.Inside() {
-		dir := kubetest.Portable(t, "buildah")
+		dir := kubetest.Portable(t, "buildah", "registry")
 		kubetest.InPod(t, kubetest.RunnerSpec{Copy: []string{dir}}, buildahVariable+"="+filepath.Join(dir, "buildah"))
 		return
 	}
@@ -58,7 +58,7 @@ func TestRealPod(t *testing.T) {
 func TestRealRestrictedRunner(t *testing.T) {
 	testbed.Kubernetes(t)
 	if !kubetest.Inside() {
-		dir := kubetest.Portable(t, "buildah")
+		dir := kubetest.Portable(t, "buildah", "registry")
 		kubetest.InPod(t, kubetest.RunnerSpec{Copy: []string{dir}, UID: 1001, Restricted: true, NamespaceLabels: []string{"pod-security.kubernetes.io/enforce=restricted"}},
 			buildahVariable+"="+filepath.Join(dir, "buildah"))
 		return

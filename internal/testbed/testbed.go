@@ -3,6 +3,7 @@ package testbed
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -61,6 +62,17 @@ func Engines(t testing.TB) []*Engine {
 		missing(t, "engine", "docker")
 	}
 	return engines
+}
+
+// Program is the path of a program of this machine that a part of the testbed installs. Without it the test is skipped, or
+// failed when CI=true.
+func Program(t testing.TB, name, only string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, name, only)
+	}
+	return path
 }
 
 func inCI() bool { return os.Getenv("CI") == "true" }

@@ -24,7 +24,7 @@ const envBuildah = "GANTRY_TEST_BUILDAH"
 func TestADockerfileAction(t *testing.T) {
 	everywhere(t, func(t *testing.T, p place) {
 		if !kubetest.Inside() {
-			buildah := kubetest.Portable(t, "buildah")
+			buildah := kubetest.Portable(t, "buildah", "registry")
 			r, env := p.pod(t, func(s *kubetest.RunnerSpec) { s.Copy = append(s.Copy, buildah) })
 			r.Enter(t, append(env, envBuildah+"="+buildah)...)
 			return

@@ -7,17 +7,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gantry-ci/gantry/internal/testbed"
 )
 
 // Portable makes a folder with a program of this machine and all that it links, for pods whose image has neither; see
-// RunnerSpec.Copy. The program there is a script, Settle makes it work whoever starts it. Without the program the test is
-// skipped.
-func Portable(t testing.TB, name string) (dir string) {
+// RunnerSpec.Copy. The program there is a script, Settle makes it work whoever starts it. only is the part of the testbed that
+// installs the program; without it the test is skipped, or failed when CI=true.
+func Portable(t testing.TB, name, only string) (dir string) {
 	t.Helper()
-	program, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("there is no %s", name)
-	}
+	program := testbed.Program(t, name, only)
 	out, err := exec.CommandContext(t.Context(), "ldd", program).Output()
 	if err != nil {
 		t.Fatal(err)
