@@ -283,10 +283,7 @@ func TestRealFullDisk(t *testing.T) {
 
 func TestRealDeletion(t *testing.T) {
 	testbed.Registry(t)
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("there is no docker-registry")
-	}
+	program := testbed.Program(t, "docker-registry", "registry")
 	s := realScene(t, Config{Tool: "buildah"})
 	if _, err := s.build(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, &s.log)
