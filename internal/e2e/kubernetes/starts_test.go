@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/gantry-ci/gantry/hook"
@@ -33,22 +34,38 @@ func (m *meter) started(pod, container string, ask func() error) (time.Duration,
 	return figures.Timed(func() error {
 		ctx, stop := context.WithTimeout(m.Context(), time.Minute)
 		defer stop()
-		options := &metav1.ListOptions{FieldSelector: "metadata.name=" + pod, Watch: true}
-		w, err := m.c.Request("GET", m.self.Namespace, &corev1.PodList{}).VersionedParams(options, scheme.ParameterCodec).Watch(ctx)
+		w, err := m.watch(ctx, pod)
 		if err != nil {
 			return err
 		}
-		defer w.Stop()
 		if err := ask(); err != nil {
+			w.Stop()
 			return err
 		}
-		for event := range w.ResultChan() {
-			if p, ok := event.Object.(*corev1.Pod); ok && running(p, container) {
-				return nil
+		for !seen(w, container) { // a connection may be lost at any time
+			if w, err = m.watch(ctx, pod); err != nil {
+				return fmt.Errorf("%s in %s does not start: %w", container, pod, err)
 			}
 		}
-		return fmt.Errorf("%s in %s does not start: %w", container, pod, context.Cause(ctx))
+		return nil
 	})
+}
+
+// watch begins with the pod as it is, if it is there.
+func (m *meter) watch(ctx context.Context, pod string) (watch.Interface, error) {
+	options := &metav1.ListOptions{FieldSelector: "metadata.name=" + pod, Watch: true}
+	return m.c.Request("GET", m.self.Namespace, &corev1.PodList{}).VersionedParams(options, scheme.ParameterCodec).Watch(ctx)
+}
+
+// seen says whether a watch has shown the container to run before its end.
+func seen(w watch.Interface, container string) bool {
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		if p, ok := event.Object.(*corev1.Pod); ok && running(p, container) {
+			return true
+		}
+	}
+	return false
 }
 
 func running(p *corev1.Pod, container string) bool {

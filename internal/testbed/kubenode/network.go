@@ -27,7 +27,9 @@ func (n *Node) makeNetwork(ctx context.Context) error {
 		return fmt.Errorf("letting pods reach each other: %w", err)
 	}
 	for _, command := range []string{
-		"ip link add " + bridge + " type bridge",
+		// With an address of its own: else a bridge takes the lowest of its members', another one as pods come and go, and
+		// connections to the node hang until the pods ask for it again.
+		"ip link add " + bridge + " address 02:67:6e:74:72:79 type bridge",
 		"ip address add " + Address + "/" + podNetBits + " dev " + bridge,
 		"ip link set " + bridge + " up",
 		// Addresses of Services are rewritten on the way out, but only what has a route gets that far.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/kubenode"
 	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 )
 
@@ -281,6 +283,43 @@ func TestPodsReachPodsServicesAndThisMachine(t *testing.T) {
 	if out, err := execIn(t, c, client, "", "sh", "-c", registry); !strings.HasSuffix(out, "found\n") {
 		t.Errorf("the registry gives %q: %v", out, err)
 	}
+}
+
+// What pods know of the node would be wrong else, and their connections to the API server would hang.
+func TestTheBridgeKeepsItsAddressWhilePodsComeAndGo(t *testing.T) {
+	c := kubetest.Open(t)
+	c.Own(t)
+	before := nodesHardwareAddress(t)
+	for range 3 {
+		pod := startPod(t, c, c.Namespace(t), nil)
+		if err := c.Delete(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+		if now := nodesHardwareAddress(t); now != before {
+			t.Fatalf("the bridge has %s, and had %s", now, before)
+		}
+	}
+}
+
+func nodesHardwareAddress(t *testing.T) string {
+	t.Helper()
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		addresses, err := i.Addrs()
+		if err != nil {
+			continue // it was that of a pod, and went with it
+		}
+		for _, a := range addresses {
+			if strings.HasPrefix(a.String(), kubenode.Address+"/") {
+				return i.HardwareAddr.String()
+			}
+		}
+	}
+	t.Fatalf("no interface has %s", kubenode.Address)
+	return ""
 }
 
 func TestTheNodeLeavesTheMachineAlone(t *testing.T) {
