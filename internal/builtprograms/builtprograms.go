@@ -10,6 +10,24 @@ import (
 	"strings"
 )
 
+// Around builds them into a folder whose name the environment variable called name has while run runs, and gives its status,
+// or 1. For a TestMain.
+func Around(run func() int, root, name string, environ []string) int {
+	dir, err := os.MkdirTemp("", "gantry-bin-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		_, err = Build(context.Background(), root, dir, environ)
+	}
+	if err == nil {
+		err = os.Setenv(name, dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
+}
+
 // Build puts gantry, gantry-agent and hook.sh into a folder, which every user can enter afterwards. Root is the folder
 // of the module. It gives the path of hook.sh.
 func Build(ctx context.Context, root, dir string, environ []string) (string, error) {

@@ -2,8 +2,6 @@
 package kubernetes
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,22 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envPrograms) != "" || os.Getenv(testbed.EnvKubernetes) == "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(withPrograms(m.Run))
-}
-
-// withPrograms builds the programs, with failpoints.
-func withPrograms(run func() int) int {
-	dir, err := os.MkdirTemp("", "gantry-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		_, err = builtprograms.Build(context.Background(), "../../..", dir, append(os.Environ(), "GOFLAGS=-tags=failpoint"))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	os.Setenv(envPrograms, dir)
-	return run()
+	os.Exit(builtprograms.Around(m.Run, "../../..", envPrograms, append(os.Environ(), "GOFLAGS=-tags=failpoint")))
 }
 
 // place is where jobs' containers live, and the runner for that.

@@ -19,6 +19,13 @@ import (
 	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 )
 
+func TestMain(m *testing.M) {
+	if kubetest.Inside() || os.Getenv(testbed.EnvKubernetes) == "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(builtprograms.Around(m.Run, "../../..", envPrograms, os.Environ()))
+}
+
 func TestInPod(t *testing.T) { runSuite(t, kubetest.OwnVolume, kube.Settings{Mode: "in-pod"}) }
 
 func TestPodWithASharedVolume(t *testing.T) {
@@ -63,15 +70,13 @@ func runSuite(t *testing.T, work kubetest.Work, settings kube.Settings) {
 	enginetest.Run(t, func(t *testing.T) engine.Engine { return open(t, settings) }, fx)
 }
 
-// enter goes on in a runner's pod.
+// enter goes on in a runner's pod, beside another test.
 func enter(t *testing.T, work kubetest.Work, settings kube.Settings) { enterAs(t, work, settings) }
 
 func enterAs(t *testing.T, work kubetest.Work, settings kube.Settings, change ...func(*kubetest.RunnerSpec)) {
+	t.Parallel()
 	cluster := kubetest.Open(t)
-	programs := t.TempDir()
-	if _, err := builtprograms.Build(t.Context(), "../../..", programs, os.Environ()); err != nil {
-		t.Fatal(err)
-	}
+	programs := os.Getenv(envPrograms)
 	spec := kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules(settings), Change: func(pod *corev1.Pod) {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "gantry-pull"}}
 	}}
