@@ -42,6 +42,8 @@ func run(args []string) int {
 		return report(runStop(args[1:]))
 	case "install":
 		return report(runInstall(args[1:]))
+	case "take-over":
+		return report(runTakeOver(args[1:]))
 	case "keep":
 		return report(runKeep(args[1:]))
 	case "supervise":
@@ -142,12 +144,28 @@ func runStop(args []string) error {
 	return f.Close()
 }
 
-// runInstall copies this program: install TARGET. In a pod of its own the agent comes to the job's containers so.
+// runInstall copies this program: install [--hand-over] TARGET. In a pod of its own the agent comes to the job's containers
+// so. With --hand-over it waits for `take-over`, for a container whose postStart hook that is.
 func runInstall(args []string) error {
+	handOver := len(args) > 0 && args[0] == "--hand-over"
+	if handOver {
+		args = args[1:]
+	}
 	if len(args) != 1 {
 		return fmt.Errorf("install wants the name of the copy, not %q", args)
 	}
-	return agent.Install("/proc/self/exe", args[0])
+	if err := agent.Install("/proc/self/exe", args[0]); err != nil || !handOver {
+		return err
+	}
+	return agent.HandOver(args[0])
+}
+
+// runTakeOver waits until `install --hand-over` has made its copy: take-over TARGET.
+func runTakeOver(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("take-over wants the name of the copy, not %q", args)
+	}
+	return agent.TakeOver(args[0])
 }
 
 // runClear removes a folder with all that is in it: clear FOLDER.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Install copies the program source to target, executable for everybody, and reads the copy back before it takes its
@@ -51,6 +53,47 @@ func install(source, target string) (err error) {
 		return errors.New("the copy differs from what was written")
 	}
 	return os.Rename(dst.Name(), target)
+}
+
+// What passes between HandOver and TakeOver.
+const (
+	takenSuffix  = ".taken"
+	handOverLook = 5 * time.Millisecond
+	// takerEnds is how long the process that has taken over may need to end, before its container does.
+	takerEnds = 500 * time.Millisecond
+)
+
+// HandOver waits until somebody has taken over what was installed at target, who may end before it returns: the two are
+// processes of one container, and this one is its first.
+func HandOver(target string) error {
+	taken := target + takenSuffix
+	if err := appears(taken); err != nil {
+		return fmt.Errorf("waiting until the agent is taken over: %w", err)
+	}
+	time.Sleep(takerEnds)
+	return nil
+}
+
+// TakeOver waits until the agent is installed at target, and tells HandOver so. It waits for as long as its container lives.
+func TakeOver(target string) error {
+	err := appears(target)
+	if err == nil {
+		err = os.WriteFile(target+takenSuffix, nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("taking the agent over: %w", err)
+	}
+	return nil
+}
+
+// appears returns when there is a file of this name.
+func appears(name string) error {
+	for {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		time.Sleep(handOverLook)
+	}
 }
 
 func hashOf(name string) ([]byte, error) {

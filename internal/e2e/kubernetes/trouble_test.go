@@ -1,10 +1,15 @@
 package kubernetes
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +17,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/fakerunner"
 	"github.com/gantry-ci/gantry/internal/podspec/rbac"
 	"github.com/gantry-ci/gantry/internal/testbed"
+	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 )
 
 // What keeps a job from starting is shown within seconds, in the cluster's own words, with whose problem it is. What passes
@@ -122,4 +128,46 @@ func shown(t *testing.T, r *fakerunner.Runner, words, whose string, job *hook.Co
 	case <-time.After(time.Second):
 		t.Errorf("%q is not shown:\n%s", words, res.Output())
 	}
+}
+
+// The image that brings the agent may fail to come at first; the job starts all the same, once it comes.
+func TestAnAgentWhoseImageComesLate(t *testing.T) {
+	p := places()[2]
+	if !kubetest.Inside() {
+		r, env := p.pod(t)
+		registry := troubledRegistry(t)
+		i := slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, envImage+"=") })
+		env[i] = strings.Replace(env[i], testbed.Kubernetes(t).Registry.Addr, registry, 1)
+		r.Enter(t, env...)
+		return
+	}
+	r := p.runner(t)
+	start := time.Now()
+	res := ok(t, r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox))))
+	t.Logf("the job was prepared after %s:\n%s", time.Since(start).Round(time.Millisecond), res.Output())
+	if !strings.Contains(res.Output(), "the agent did not come at once") {
+		t.Error("the log does not tell that it came late")
+	}
+	if res := ok(t, r.RunScript(t.Context(), "echo there")); !strings.Contains(res.Output(), "there") {
+		t.Errorf("the step prints %q", res.Output())
+	}
+	ok(t, r.Cleanup(t.Context()))
+}
+
+// troubledRegistry is the cluster's, at an address of the node at which it is out of order until it has been asked.
+func troubledRegistry(t *testing.T) string {
+	t.Helper()
+	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testbed.Kubernetes(t).Registry.Addr})
+	var recovers atomic.Pointer[time.Time]
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		soon := time.Now().Add(time.Second)
+		recovers.CompareAndSwap(nil, &soon)
+		if time.Now().Before(*recovers.Load()) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
 }

@@ -240,8 +240,8 @@ func TestWhatIsMadeBelongsToTheRunner(t *testing.T) {
 			t.Errorf("%s: %+v %v", o.Name, o.OwnerReferences, o.Labels)
 		}
 	}
-	if pod.Labels["io.gantry/repository"] != "a-b" || pod.Spec.InitContainers[0].Image != "runner:1" {
-		t.Errorf("%v, agent from %q", pod.Labels, pod.Spec.InitContainers[0].Image)
+	if pod.Labels["io.gantry/repository"] != "a-b" || pod.Spec.Containers[0].Image != "runner:1" {
+		t.Errorf("%v, agent from %q", pod.Labels, pod.Spec.Containers[0].Image)
 	}
 	if names := pod.Spec.ImagePullSecrets; len(names) != 2 || names[0].Name != "own" {
 		t.Errorf("pull secrets %v", names)

@@ -63,6 +63,7 @@ type jobRun struct {
 	pod     *corev1.Pod
 	secure  secrets
 	room    budget
+	patient bool // see podPlan
 
 	mu     sync.Mutex
 	phases []engine.Phase

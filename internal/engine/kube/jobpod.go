@@ -18,12 +18,18 @@ import (
 )
 
 // runPod starts the job's containers in a pod of their own. A pod that its node refuses is made again, as long as there is
-// time: its room may have gone to another pod a moment before.
+// time: its room may have gone to another pod a moment before. So is one, once, that the agent has not come into at the
+// first try.
 func (r *jobRun) runPod(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := r.tryPod(ctx, try)
 		var refused *rejectedError
+		var late *lateAgentError
+		pause := min(time.Duration(try+1)*time.Second, 10*time.Second)
 		switch {
+		case errors.As(err, &late) && ctx.Err() == nil:
+			r.logf("the agent did not come at once (%v): gantry makes the pod again, and waits for it", late)
+			r.patient, pause = true, 0
 		case !errors.As(err, &refused):
 			return err
 		case ctx.Err() != nil:
@@ -36,7 +42,7 @@ func (r *jobRun) runPod(ctx context.Context) error {
 		if err := r.d.api.DeletePod(ctx, r.pod.Name, string(r.pod.UID), 0); err != nil {
 			return err
 		}
-		if !wait.For(ctx, min(time.Duration(try+1)*time.Second, 10*time.Second)) {
+		if !wait.For(ctx, pause) {
 			return context.Cause(ctx)
 		}
 	}
@@ -55,7 +61,7 @@ func (r *jobRun) tryPod(ctx context.Context, try int) error {
 		unique = fmt.Sprintf("%s-%d", unique, try)
 	}
 	p := r.d.podPlan(r.home, r.choice.Mode, r.spec.Labels, r.members, &r.secure)
-	p.meta.Name, p.room, p.log = podName(r.d.opts.Place.Pod, unique, "workflow"), r.room, r.log
+	p.meta.Name, p.room, p.log, p.patient = podName(r.d.opts.Place.Pod, unique, "workflow"), r.room, r.log, r.patient
 	pod, notes, err := p.make()
 	if err != nil {
 		return err

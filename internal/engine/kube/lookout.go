@@ -117,6 +117,12 @@ type rejectedError struct{ v *verdict.Error }
 func (e *rejectedError) Error() string { return e.v.Error() }
 func (e *rejectedError) Unwrap() error { return e.v }
 
+// lateAgentError: the agent has not come into the pod at the first try, and no other is made there.
+type lateAgentError struct{ v *verdict.Error }
+
+func (e *lateAgentError) Error() string { return e.v.Error() }
+func (e *lateAgentError) Unwrap() error { return e.v }
+
 // judge looks for what is wrong for good, and tells what is wrong for now.
 func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 	if t := podTrouble(pod); t != nil {
@@ -127,6 +133,9 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 			return l.verdict("the pod "+l.pod, t, "")
 		}
 		l.say("waiting for the pod %s: %s", l.pod, t.what)
+	}
+	if err := l.judgeOthers(pod); err != nil {
+		return err
 	}
 	for _, m := range l.members {
 		status := statusOf(pod, m.name)
@@ -142,14 +151,19 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 		}
 		l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t.what)
 	}
-	return l.judgeOthers(pod)
+	return nil
 }
 
 // judgeOthers looks at the containers that run before the job's: the one that brings the agent, and the template's.
 func (l *lookout) judgeOthers(pod *corev1.Pod) error {
+	if s := statusOf(pod, installer); s != nil && l.onlyOneTry() && !slices.ContainsFunc(l.members, func(m *member) bool { return proves(pod, m) }) {
+		if t := otherTrouble(s); t != nil {
+			return &lateAgentError{l.otherVerdict(s.Name, t)}
+		}
+	}
 	for _, s := range pod.Status.InitContainerStatuses {
-		t := containerTrouble(s.State)
-		if t == nil || s.State.Terminated != nil && s.State.Terminated.ExitCode == 0 {
+		t := otherTrouble(&s)
+		if t == nil {
 			continue
 		}
 		if t.permanent {
@@ -160,8 +174,24 @@ func (l *lookout) judgeOthers(pod *corev1.Pod) error {
 	return nil
 }
 
+// otherTrouble judges a container that may end, if it does so well.
+func otherTrouble(s *corev1.ContainerStatus) *trouble {
+	if ended := s.State.Terminated; ended != nil && ended.ExitCode == 0 {
+		return nil
+	}
+	return containerTrouble(s.State)
+}
+
+// proves tells that the agent has come into the pod: a container runs that begins with it.
+func proves(pod *corev1.Pod, m *member) bool { return m.process == ownAgent && begun(pod, m) }
+
+// onlyOneTry tells that the agent comes into the pod at the first try or never: beside the job's container.
+func (l *lookout) onlyOneTry() bool {
+	return slices.ContainsFunc(l.seen().Spec.Containers, func(c corev1.Container) bool { return c.Name == installer })
+}
+
 // otherVerdict explains a container that is not the workflow's.
-func (l *lookout) otherVerdict(name string, t *trouble) error {
+func (l *lookout) otherVerdict(name string, t *trouble) *verdict.Error {
 	v := l.verdict("the container "+name+" of the job's pod", t, "")
 	v.Whose, v.Command = verdict.Configuration, kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod)
 	if name == installer {
@@ -174,6 +204,9 @@ func (l *lookout) otherVerdict(name string, t *trouble) error {
 func (l *lookout) memberVerdict(ctx context.Context, m *member, status *corev1.ContainerStatus, t *trouble) error {
 	title := fmt.Sprintf("%s (%s)", m.spec.Title, m.spec.Image)
 	v := l.verdict(title, t, "")
+	if errors.Is(t.cause, engine.ErrCommand) && strings.Contains(t.what, agentCopy) && l.onlyOneTry() {
+		return &lateAgentError{v}
+	}
 	v.Command = kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod)
 	if status.State.Terminated != nil && errors.Is(v, engine.ErrUnhealthy) {
 		v.Command = kubectl("-n", l.d.opts.Place.Namespace, "logs", l.pod, "-c", m.name)
@@ -263,6 +296,8 @@ func (l *lookout) judgeEvent(ctx context.Context, e corev1.Event, waiting []*mem
 	case i >= 0:
 		l.noted = t
 		l.say("%s (%s) does not start yet: %s", waiting[i].spec.Title, waiting[i].spec.Image, t.what)
+	case containerOf(e) == installer && l.onlyOneTry():
+		return &lateAgentError{l.otherVerdict(installer, t)}
 	case t.permanent && strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.initContainers"):
 		return l.otherVerdict(containerOf(e), t)
 	}

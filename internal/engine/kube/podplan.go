@@ -29,6 +29,9 @@ const (
 	installer    = "gantry-agent"
 )
 
+// agentCopy is the agent's program in a pod that shares nothing with the runner.
+var agentCopy = path.Join(agent.MountPoint, agent.BinaryName)
+
 // podPlan makes the pod of a job, or of a step without one. It is pure.
 type podPlan struct {
 	settings Settings
@@ -40,6 +43,9 @@ type podPlan struct {
 	meta     metav1.ObjectMeta
 	members  []*member
 	secure   *secrets
+	// patient: the agent comes in an init container, which is tried until it has come. Else a container beside the job's
+	// brings it, which is sooner by up to a second, but is tried once only.
+	patient bool
 	// room is how long the pod may wait for room in the namespace, which log is told.
 	room budget
 	log  io.Writer
@@ -116,15 +122,23 @@ func (p *podPlan) volumes(pod *corev1.Pod) {
 	pod.Spec.Volumes = []corev1.Volume{{Name: workVolume, VolumeSource: work}, {Name: githubVolume, VolumeSource: empty}}
 	if p.mode == PodApart {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: agentVolume, VolumeSource: empty})
-		pod.Spec.InitContainers = []corev1.Container{p.installer()}
+		if p.patient {
+			pod.Spec.InitContainers = []corev1.Container{p.installer("install")}
+			return
+		}
+		beside := p.installer("install", "--hand-over")
+		beside.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: p.installer("take-over").Command},
+		}}
+		pod.Spec.Containers = []corev1.Container{beside} // the kubelet starts the next one when the hook has ended
 	}
 }
 
-// installer brings the agent into a pod that shares nothing with the runner.
-func (p *podPlan) installer() corev1.Container {
+// installer runs a command of the agent's, about its copy for a pod that shares nothing with the runner.
+func (p *podPlan) installer(command ...string) corev1.Container {
+	argv := append([]string{firstOf(p.settings.AgentPath, p.program)}, append(command, agentCopy)...)
 	c := corev1.Container{
-		Name: installer, Image: p.settings.AgentImage,
-		Command:      escape([]string{firstOf(p.settings.AgentPath, p.program), "install", path.Join(agent.MountPoint, agent.BinaryName)}),
+		Name: installer, Image: p.settings.AgentImage, Command: escape(argv),
 		VolumeMounts: []corev1.VolumeMount{{Name: agentVolume, MountPath: agent.MountPoint}},
 	}
 	if p.home != nil {

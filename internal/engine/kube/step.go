@@ -311,6 +311,7 @@ func (s *stepRun) startOwnPod(ctx context.Context, m *member) error {
 	m.name = "job"
 	s.plan = s.d.podPlan(s.home, s.mode, s.spec.Labels, []*member{m}, &s.secure)
 	s.plan.meta.Name, s.plan.room, s.plan.log = podName(s.d.opts.Place.Pod, s.spec.Name+nonce(), "step"), s.room, s.log
+	s.plan.patient = true
 	pod, notes, err := s.plan.make()
 	if err != nil {
 		return err
