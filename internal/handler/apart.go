@@ -33,8 +33,13 @@ func (h *Handler) keepApart(rec *jobrecord.Record) error {
 		return verdict.New(verdict.Bug, "", "the job container has no place for the work folder")
 	}
 	var err error
-	rec.Sync, err = h.copyAt(rec.ID, root)
-	return err
+	if rec.Sync, err = h.copyAt(rec.ID, root); err != nil {
+		return err
+	}
+	if byPipe(rec) {
+		rec.Sync.Keeper = nil // it is the lean program, which cannot open one
+	}
+	return nil
 }
 
 // copyAt says how a copy of the work folder is kept in step that a container has at root, and that is known by an ID.

@@ -168,7 +168,9 @@ func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, er
 // inside waits for the agent and has it run the step.
 func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (agent.Exit, error) {
 	rec := s.h.stepRecord(s.spec, s.dir, c)
-	rec.Container.Agent = reachAs(s.job, c.Agent)
+	if rec.Container.Agent = reachAs(s.job, c.Agent); s.job.Container == nil {
+		s.h.chooseReach(ctx, rec) // no job container's agent was tried before
+	}
 	client := s.h.agentClient(rec)
 	client.Env = c.Env
 	hello, err := s.h.claim(ctx, client, func() error { return gone(c) })

@@ -33,10 +33,15 @@ func (h *Handler) chooseReach(ctx context.Context, rec *jobrecord.Record) {
 // reachAs is the way to the agent of a step's container in a job's pod: where that of the job container was only reached
 // through the engine, this one is, too.
 func reachAs(job *jobrecord.Record, address *agent.Address) *agent.Address {
-	if address == nil || job.Container == nil || job.Container.Agent == nil || job.Container.Agent.Network != agent.NetworkPipe {
+	if address == nil || job.Container == nil || !byPipe(job) {
 		return address
 	}
 	return &agent.Address{Network: agent.NetworkPipe}
+}
+
+// byPipe tells that the agent of the record's container is reached through the engine.
+func byPipe(rec *jobrecord.Record) bool {
+	return rec.Container.Agent != nil && rec.Container.Agent.Network == agent.NetworkPipe
 }
 
 // answers dials until that succeeds, for reachTime.
@@ -68,7 +73,7 @@ func (h *Handler) agentClient(rec *jobrecord.Record) *agent.Client {
 // pipe is the engine's own way to the agent of a job container; nil if steps do not go by it.
 func (h *Handler) pipe(rec *jobrecord.Record) agent.Dialer {
 	piper, ok := h.Engine.(engine.Piper)
-	if address := rec.Container.Agent; !ok || address == nil || address.Network != agent.NetworkPipe {
+	if !ok || !byPipe(rec) {
 		return nil
 	}
 	return func(ctx context.Context) (net.Conn, error) {
