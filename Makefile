@@ -50,7 +50,7 @@ testbed:
 	go build -o $(TESTBED) ./internal/testbed/cmd/testbed
 
 # Packages whose tests need a Kubernetes, or a builder of images without one.
-KUBERNETES := ./internal/e2e/kubernetes ./internal/engine/kube ./internal/imagebuild ./internal/podspec/... ./internal/testbed/kubetest
+KUBERNETES := ./internal/testbed/kubetest ./internal/podspec/... ./internal/engine/kube ./internal/imagebuild ./internal/e2e/kubernetes
 
 # The engines run in a network of their own, without a way out: modules are fetched before. Packages are tested one
 # after the other, because they share the engines.
