@@ -174,7 +174,7 @@ func (r *jobRun) memberName(s engine.ContainerSpec, used map[string]bool) string
 	return name
 }
 
-// hosts are the names of all services: each is this pod.
+// hosts are the names of all containers: each is this pod.
 func (r *jobRun) hosts() []agent.Host {
 	var hosts []agent.Host
 	for _, m := range r.members {

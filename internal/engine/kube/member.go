@@ -154,9 +154,9 @@ func (m *member) entrypoint() string {
 	return m.opts.Entrypoint
 }
 
-// names are what a service is reached by.
+// names are what a container of the job is reached by.
 func (m *member) names() []string {
-	if m.role != serviceRole {
+	if m.role == stepRole {
 		return nil
 	}
 	names := slices.Clone(m.spec.Aliases)

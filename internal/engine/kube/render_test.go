@@ -34,7 +34,7 @@ func renderedJob() engine.JobSpec {
 			Mounts: []engine.Mount{{Source: renderWork, Target: "/__w"},
 				{Source: renderWork + "/_temp/_github_home", Target: "/github/home"}, agentMount},
 			Options: []string{"--cpus", "1", "--memory=64m", "--shm-size", "64m", "--user", "1001", "-e", "MORE=canary-3",
-				"--ulimit", "nofile=100:200", "--label", "team=build"},
+				"--ulimit", "nofile=100:200", "--label", "team=build", "--network-alias", "builder"},
 		},
 		Services: []engine.ContainerSpec{{
 			Name: "gantry-0123-redis", Title: "service redis", Image: "redis:7", Env: env, Aliases: []string{"redis"},
@@ -86,6 +86,26 @@ func TestRender(t *testing.T) {
 			if !slices.Contains(images, want) {
 				t.Errorf("%s: no container of %s among %q", name, want, images)
 			}
+		}
+	}
+}
+
+// Services reach the job container by the names that its options give it, as they do on Docker.
+func TestNamesOfTheJobContainerAreKnown(t *testing.T) {
+	for name, o := range renderings() {
+		pod, _, err := kube.Render(o, renderedJob())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		known := slices.ContainsFunc(pod.Spec.HostAliases, func(h corev1.HostAlias) bool {
+			return h.IP == "127.0.0.1" && slices.Contains(h.Hostnames, "builder")
+		})
+		for _, c := range pod.Spec.EphemeralContainers { // they are told their agent
+			known = known || slices.ContainsFunc(slices.Concat(c.Command, c.Args), func(arg string) bool { return strings.Contains(arg, "builder") })
+		}
+		if !known {
+			t.Errorf("%s: nobody knows the job container by its alias", name)
 		}
 	}
 }
