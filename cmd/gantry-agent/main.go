@@ -154,10 +154,10 @@ func runInstall(args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("install wants the name of the copy, not %q", args)
 	}
-	if err := agent.Install("/proc/self/exe", args[0]); err != nil || !handOver {
-		return err
+	if handOver {
+		return agent.HandOver("/proc/self/exe", args[0])
 	}
-	return agent.HandOver(args[0])
+	return agent.Install("/proc/self/exe", args[0])
 }
 
 // runTakeOver waits until `install --hand-over` has made its copy: take-over TARGET.

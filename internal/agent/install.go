@@ -16,13 +16,17 @@ import (
 // name: a file system that is full or broken fails here and not in the middle of a job. What was at target before is
 // replaced.
 func Install(source, target string) error {
-	if err := install(source, target); err != nil {
+	return install(source, target, (*os.File).Sync)
+}
+
+func install(source, target string, settle func(*os.File) error) error {
+	if err := replace(source, target, settle); err != nil {
 		return fmt.Errorf("installing the agent as %s: %w", target, err)
 	}
 	return nil
 }
 
-func install(source, target string) (err error) {
+func replace(source, target string, settle func(*os.File) error) (err error) {
 	src, err := os.Open(source)
 	if err != nil {
 		return err
@@ -42,7 +46,7 @@ func install(source, target string) (err error) {
 	}()
 	written := sha256.New()
 	_, err = io.Copy(io.MultiWriter(dst, written), src)
-	if err := errors.Join(err, dst.Chmod(0o755), dst.Sync(), dst.Close()); err != nil {
+	if err := errors.Join(err, dst.Chmod(0o755), settle(dst), dst.Close()); err != nil {
 		return err
 	}
 	read, err := hashOf(dst.Name())
@@ -63,9 +67,13 @@ const (
 	takerEnds = 500 * time.Millisecond
 )
 
-// HandOver waits until somebody has taken over what was installed at target, who may end before it returns: the two are
-// processes of one container, and this one is its first.
-func HandOver(target string) error {
+// HandOver copies the program source to target, as Install does, but for a volume that ends with its pod: nothing waits for
+// the disk. It returns when somebody has taken the copy over, and has had the time to end: the two are processes of one
+// container, and this one is its first.
+func HandOver(source, target string) error {
+	if err := install(source, target, func(*os.File) error { return nil }); err != nil {
+		return err
+	}
 	taken := target + takenSuffix
 	if err := appears(taken); err != nil {
 		return fmt.Errorf("waiting until the agent is taken over: %w", err)

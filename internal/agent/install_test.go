@@ -17,10 +17,7 @@ func TestAnAgentIsHandedOver(t *testing.T) {
 	}
 	taken, handed := make(chan error, 1), make(chan error, 1)
 	go func() { taken <- agent.TakeOver(target) }()
-	if err := agent.Install(source, target); err != nil {
-		t.Fatal(err)
-	}
-	go func() { handed <- agent.HandOver(target) }()
+	go func() { handed <- agent.HandOver(source, target) }()
 	for _, ends := range []chan error{taken, handed} {
 		if err := <-ends; err != nil {
 			t.Error(err)
