@@ -10,7 +10,7 @@
 # make conform  gantry's hook against every case of gantry conform, on Docker and Podman
 # make conform-kubernetes  the same on Kubernetes, in each mode
 # make mutants  every broken hook against the cases that must find it
-# make faults   the hook killed at every place, with the figures
+# make faults   the hook killed at every place, and Kubernetes broken under it, with the figures
 
 MODULE  := github.com/gantry-ci/gantry
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -99,6 +99,7 @@ govulncheck:
 faults: testbed
 	go mod download
 	$(TESTBED) run -- go test -count=1 -v -timeout 20m -run 'Killed|Failpoint' ./internal/e2e
+	$(TESTBED) run --only kubernetes,registry -- go test -count=1 -v -timeout 30m -run 'Killed|Cut|Outlive|GoesAway|DeadRunner' ./internal/e2e/kubernetes
 
 # Every broken hook against the cases that must find it and against others that must not; `make test` tries a sample.
 mutants: build testbed

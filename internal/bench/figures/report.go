@@ -92,8 +92,8 @@ func (r *Report) Print(w io.Writer) {
 
 // Markdown is a paragraph about when and where, and the table.
 func (r *Report) Markdown() string {
-	return fmt.Sprintf("On %s by `make bench`, with %s.\nTimes are milliseconds: the median (10th-90th percentile). The %s "+
-		"was measured in the same run,\nin turns. The targets are for 2 cores.\n\n", time.Now().Format(time.DateOnly), r.machine(), r.Other) + r.Table()
+	return fmt.Sprintf("On %s by `make bench`, with %s.\nTimes are milliseconds: the median (10th-90th percentile). What stands "+
+		"beside gantry was measured in the same run,\nin turns. The targets are for 2 cores.\n\n", time.Now().Format(time.DateOnly), r.machine()) + r.Table()
 }
 
 // Table is the table alone. The column Where is left out if all rows are of one.
