@@ -106,8 +106,19 @@ func (d *Driver) removePod(ctx context.Context, pod *corev1.Pod) error {
 		if u.Pod == nil {
 			return wrap(u.Err, "waiting for the end of pod "+pod.Name)
 		}
+		if atRest(u.Pod) {
+			return nil
+		}
 	}
 	return fmt.Errorf("waiting for the end of pod %s: %w", pod.Name, context.Cause(ctx))
+}
+
+// atRest tells that nothing of a pod that is being deleted runs any more. It is there for a second or two longer.
+func atRest(pod *corev1.Pod) bool {
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed // "all containers have terminated"
+	return pod.DeletionTimestamp != nil && ended && !slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool {
+		return !hasEnded(pod, c.Name)
+	})
 }
 
 // end ends an ephemeral container.
