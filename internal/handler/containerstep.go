@@ -249,7 +249,7 @@ func untilGone(ctx context.Context, c *engine.StepContainer) (_ context.Context,
 // takeFolders makes sure that the container has the runner's own folders, and opens what the step must write where its
 // user is not the runner's.
 func (s *containerStep) takeFolders(ctx context.Context, rec *jobrecord.Record) error {
-	if err := verifySources(ctx, s.h.agentClient(rec), s.sources); err != nil {
+	if err := verifySources(ctx, s.h.agentClient(rec), s.sources, rec.Container.Agent != nil); err != nil {
 		return err
 	}
 	uid, err := agent.SocketOwner(s.dir.work, s.dir.rel)

@@ -89,7 +89,7 @@ func (h *Handler) startJob(ctx context.Context, ph *phases, spec engine.JobSpec,
 		rec.Container.ID, rec.Container.Agent = made.Container.ID, made.Container.Agent
 		rec.Container.Externals = h.externals(rec, made)
 		err := ph.do("agent in the job container", func() error {
-			hello, err = h.takeAgent(ctx, rec, made.Container.Env, args.Container.WorkingDirectory)
+			hello, err = h.takeAgent(ctx, rec, made, args.Container.WorkingDirectory)
 			return err
 		})
 		if err != nil {
@@ -187,17 +187,17 @@ func (h *Handler) makeAllSources(args *hook.PrepareJobArgs, spec engine.JobSpec,
 	return h.makeSources(args.Container.SystemMountVolumes, mounts)
 }
 
-// takeAgent claims the job container's agent, with env for the container, and opens files for its user.
-func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, env map[string]string, workspace string) (agent.Hello, error) {
+// takeAgent claims the agent of the job container that was made, and opens files for its user.
+func (h *Handler) takeAgent(ctx context.Context, rec *jobrecord.Record, made engine.Job, workspace string) (agent.Hello, error) {
 	h.chooseReach(ctx, rec)
 	client := h.agentClient(rec)
-	client.Env = env
+	client.Env = made.Container.Env
 	hello, err := h.claim(ctx, client, func() error { return h.ended(ctx, rec.Container.ID, "the job container") })
 	if err != nil {
 		return hello, err
 	}
 	h.sayUndone(hello)
-	if rec.Container.Agent != nil {
+	if made.Apart {
 		return hello, nil // it shares no folder whose files would have to be opened
 	}
 	uid, err := agent.SocketOwner(rec.Work, rec.Container.AgentDir)

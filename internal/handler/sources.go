@@ -116,8 +116,9 @@ func closeSources(all []source) {
 }
 
 // verifySources asks the agent whether its container really has those folders. A step that still runs in the job
-// container could have swapped one for a link while the engine was looking.
-func verifySources(ctx context.Context, c *agent.Client, all []source) error {
+// container could have swapped one for a link while the engine was looking. elsewhere: the container may be on another
+// machine, which has a device number of its own for the file system that both share.
+func verifySources(ctx context.Context, c *agent.Client, all []source, elsewhere bool) error {
 	targets := make([]string, len(all))
 	for i, s := range all {
 		targets[i] = s.target
@@ -127,10 +128,14 @@ func verifySources(ctx context.Context, c *agent.Client, all []source) error {
 		return fmt.Errorf("checking the mounts: %w", err)
 	}
 	for i, s := range all {
-		if ids[i] != s.id {
+		if !isThere(ids[i], s.id, elsewhere) {
 			return verdict.New(verdict.Workflow, "does a process of an earlier step still change the runner's folders?",
 				"refused to run the step: its %s is not the runner's %s, which was replaced while the container started", s.target, s.path)
 		}
 	}
 	return nil
+}
+
+func isThere(seen, id agent.FileID, elsewhere bool) bool {
+	return seen.Ino == id.Ino && (elsewhere || seen.Dev == id.Dev)
 }

@@ -45,3 +45,23 @@ func TestFilesOfRootBelongToTheRunnerAfterwards(t *testing.T) {
 		}
 	})
 }
+
+// An image's user that is not the runner's writes to the workspace and to file commands, also where the job's pod may be on
+// another node, so that its agent is reached at its address.
+func TestAnotherUserWritesWhereTheSchedulerChoosesTheNode(t *testing.T) {
+	p := places()[1]
+	if !kubetest.Inside() {
+		r, env := p.pod(t, func(spec *kubetest.RunnerSpec) { spec.UID = 1001 })
+		r.Enter(t, env...)
+		return
+	}
+	r := p.runner(t, "GANTRY_KUBERNETES_USE_SCHEDULER=true")
+	job := r.JobContainer(image(t, testbed.Alpine))
+	job.CreateOptions = "--user 1234"
+	ok(t, r.Prepare(t.Context(), job))
+	ok(t, r.RunScript(t.Context(), "echo made=yes >>$GITHUB_OUTPUT; echo x >file"))
+	if made, err := r.FileCommand("GITHUB_OUTPUT"); made != "made=yes\n" {
+		t.Errorf("the step leaves %q (%v)", made, err)
+	}
+	ok(t, r.Cleanup(t.Context()))
+}
