@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubefake"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -17,6 +19,12 @@ const bringsAgent = "gantry-agent"
 
 // agentFails starts a job's services, and shows what the node says of the container beside them that brings the agent.
 func agentFails(t *testing.T, said corev1.ContainerState, change func(*corev1.Pod)) (*faked, error) {
+	f := agentSays(t, said, change)
+	_, err := f.StartJob(t.Context(), f.job(), &f.log)
+	return f, err
+}
+
+func agentSays(t *testing.T, said corev1.ContainerState, change func(*corev1.Pod)) *faked {
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) {
 		s.Kubelet = func(pod *corev1.Pod) bool {
 			runs(pod)
@@ -29,8 +37,7 @@ func agentFails(t *testing.T, said corev1.ContainerState, change func(*corev1.Po
 			return true
 		}
 	})
-	_, err := f.StartJob(t.Context(), f.job(), &f.log)
-	return f, err
+	return f
 }
 
 func waitsWith(reason, message string) corev1.ContainerState {
@@ -75,6 +82,30 @@ func TestAnAgentThatIsLateIsWaitedFor(t *testing.T) {
 				t.Errorf("there are %+v (%v)", inv, err)
 			}
 		})
+	}
+}
+
+// The job's container has nothing to begin with then, whatever the node's runtime calls that.
+func TestAJobThatBeganWithoutItsAgentBeginsAgain(t *testing.T) {
+	t.Parallel()
+	f := agentSays(t, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}, func(pod *corev1.Pod) {
+		if len(pod.Spec.InitContainers) > 0 {
+			return
+		}
+		for i := range pod.Status.ContainerStatuses {
+			if s := &pod.Status.ContainerStatuses[i]; s.Name == "job" {
+				s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", Message: "it would not"}}
+			}
+		}
+	})
+	spec := f.job()
+	spec.Container = &engine.ContainerSpec{
+		Name: "gantry-j1-job", Title: "job container", Image: "registry.invalid/node:1", Labels: spec.Labels,
+		Entrypoint: agent.MountPoint + "/" + agent.BinaryName, Args: []string{"serve"},
+		Mounts: []engine.Mount{{Source: fakeWork, Target: "/__w"}, {Source: fakeWork + "/_temp/.gantry/j1/s", Target: agent.MountPoint}},
+	}
+	if _, err := f.StartJob(t.Context(), spec, &f.log); err != nil || !strings.Contains(f.log.String(), "the agent did not come at once") {
+		t.Errorf("%v\n%s", err, f.log.String())
 	}
 }
 

@@ -29,7 +29,7 @@ func (r *jobRun) runPod(ctx context.Context) error {
 		switch {
 		case errors.As(err, &late) && ctx.Err() == nil:
 			r.logf("the agent did not come at once (%v): gantry makes the pod again, and waits for it", late)
-			r.patient, pause = true, 0
+			r.patient, r.room, pause = true, newBudget(r.room.limit), 0
 		case !errors.As(err, &refused):
 			return err
 		case ctx.Err() != nil:

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
@@ -91,6 +92,35 @@ func TestAJobThatFitsNowhereWaitsAndSaysWhy(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled, it ended with %v", err)
+	}
+}
+
+// A quota of processors or memory wants to know of each container what it may have. The administrator's limits say so, of the
+// container that brings the agent too; without them the job fails at once, because waiting would not help.
+func TestANamespaceThatWantsLimits(t *testing.T) {
+	mode := modes()["pod, no shared volume"]
+	if !kubetest.Inside() {
+		enterAs(t, mode.work, mode.settings)
+		return
+	}
+	cluster, self := kubetest.Open(t), kubetest.Self(t)
+	wants := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: self.Namespace, Name: "wants"}, Spec: corev1.ResourceQuotaSpec{
+		Hard: corev1.ResourceList{corev1.ResourceLimitsCPU: resource.MustParse("8"), corev1.ResourceLimitsMemory: resource.MustParse("2Gi")}}}
+	cluster.Create(t, wants)
+	start := func(limits config.Limits) error {
+		settings := mode.settings
+		settings.Limits = limits
+		s := newScene(t, settings)
+		spec, _ := s.jobContainer(testbed.Busybox)
+		_, err := s.StartJob(t.Context(), engine.JobSpec{Network: engine.NetworkSpec{Name: "gantry-" + s.id, Create: true}, Container: &spec, Labels: s.labels}, &s.log)
+		return err
+	}
+	began := time.Now()
+	if v := verdict.Of(start(config.Limits{})); v == nil || v.Whose != verdict.Configuration || !strings.Contains(v.Hint, "limits.cpus") || time.Since(began) > 20*time.Second {
+		t.Errorf("without limits, after %s: %+v", time.Since(began), v)
+	}
+	if err := start(config.Limits{CPUs: "0.5", Memory: "128m"}); err != nil {
+		t.Errorf("with limits: %v", err)
 	}
 }
 

@@ -183,7 +183,10 @@ func otherTrouble(s *corev1.ContainerStatus) *trouble {
 }
 
 // proves tells that the agent has come into the pod: a container runs that begins with it.
-func proves(pod *corev1.Pod, m *member) bool { return m.process == ownAgent && begun(pod, m) }
+func proves(pod *corev1.Pod, m *member) bool {
+	s := statusOf(pod, m.name)
+	return m.process == ownAgent && s != nil && s.State.Running != nil
+}
 
 // onlyOneTry tells that the agent comes into the pod at the first try or never: beside the job's container.
 func (l *lookout) onlyOneTry() bool {
@@ -204,8 +207,8 @@ func (l *lookout) otherVerdict(name string, t *trouble) *verdict.Error {
 func (l *lookout) memberVerdict(ctx context.Context, m *member, status *corev1.ContainerStatus, t *trouble) error {
 	title := fmt.Sprintf("%s (%s)", m.spec.Title, m.spec.Image)
 	v := l.verdict(title, t, "")
-	if errors.Is(t.cause, engine.ErrCommand) && strings.Contains(t.what, agentCopy) && l.onlyOneTry() {
-		return &lateAgentError{v}
+	if m.process == ownAgent && l.onlyOneTry() && (errors.Is(t.cause, engine.ErrCommand) || couldNotStart(status.State)) {
+		return &lateAgentError{v} // its command is the agent, and runtimes have many words for what is not there
 	}
 	v.Command = kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod)
 	if status.State.Terminated != nil && errors.Is(v, engine.ErrUnhealthy) {

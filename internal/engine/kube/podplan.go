@@ -139,7 +139,7 @@ func (p *podPlan) installer(command ...string) corev1.Container {
 	argv := append([]string{firstOf(p.settings.AgentPath, p.program)}, append(command, agentCopy)...)
 	c := corev1.Container{
 		Name: installer, Image: p.settings.AgentImage, Command: escape(argv),
-		VolumeMounts: []corev1.VolumeMount{{Name: agentVolume, MountPath: agent.MountPoint}},
+		VolumeMounts: []corev1.VolumeMount{{Name: agentVolume, MountPath: agent.MountPoint}}, Resources: options.Modest(p.settings.Limits),
 	}
 	if p.home != nil {
 		c.ImagePullPolicy = p.home.runner.ImagePullPolicy

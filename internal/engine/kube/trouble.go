@@ -86,7 +86,7 @@ func commandTrouble(text string) *trouble {
 // terminatedTrouble judges a container that has ended and should run.
 func terminatedTrouble(t *corev1.ContainerStateTerminated) *trouble {
 	text := strings.TrimSpace(t.Reason + ": " + t.Message)
-	if t.Reason == "StartError" || t.Reason == "ContainerCannotRun" || t.ExitCode == 128 && t.Message != "" {
+	if couldNotStart(corev1.ContainerState{Terminated: t}) {
 		if found := commandTrouble(text); found != nil {
 			return found
 		}
@@ -105,6 +105,12 @@ func terminatedTrouble(t *corev1.ContainerStateTerminated) *trouble {
 	}
 	return &trouble{what, engine.ErrUnhealthy, verdict.Workflow,
 		"its log above says why; check its image, its environment and its options", true}
+}
+
+// couldNotStart tells that a container was made, and its program never ran.
+func couldNotStart(state corev1.ContainerState) bool {
+	t := state.Terminated
+	return t != nil && (t.Reason == "StartError" || t.Reason == "ContainerCannotRun" || t.ExitCode == 128 && t.Message != "")
 }
 
 // pullTrouble judges what a container runtime says of a pull. Matching on text cannot be avoided: nothing else comes

@@ -85,6 +85,23 @@ func (t *translator) resource(name corev1.ResourceName, wanted, limit, reserved 
 	}
 }
 
+// Modest is what a small container of gantry's own may have, and asks for, where the administrator's limits bound each
+// container: a namespace may refuse pods in which one says nothing. Without limits it says nothing.
+func Modest(l config.Limits) corev1.ResourceRequirements {
+	var r corev1.ResourceRequirements
+	set := func(name corev1.ResourceName, bound *resource.Quantity, limit, request string) {
+		if bound == nil {
+			return
+		}
+		most, asked := resource.MustParse(limit), resource.MustParse(request)
+		setQuantity(&r.Limits, name, *less(&most, bound))
+		setQuantity(&r.Requests, name, *less(&asked, bound))
+	}
+	set(corev1.ResourceCPU, cpuQuantity(l.CPUs), "1", "10m")
+	set(corev1.ResourceMemory, byteQuantity(l.Memory), "64Mi", "16Mi")
+	return r
+}
+
 // less is the lower of two quantities; a nil limit is none.
 func less(q, limit *resource.Quantity) *resource.Quantity {
 	if limit != nil && limit.Cmp(*q) < 0 {

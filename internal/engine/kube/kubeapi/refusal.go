@@ -60,7 +60,10 @@ func (c *Client) judge(q call, err error) judged {
 	case apierrors.IsUnauthorized(err):
 		return judged{ErrForbidden, verdict.Configuration,
 			"the API server does not know who asks: check " + c.place.Source + " (an expired token, a service account that was deleted)"}
-	case strings.Contains(text, "exceeded quota"), strings.Contains(text, "failed quota"):
+	case strings.Contains(text, "failed quota") && strings.Contains(text, "must specify"):
+		return judged{ErrInvalid, verdict.Configuration, "the namespace " + c.place.Namespace + " has a ResourceQuota, which wants every container " +
+			"to have requests and limits: set limits.cpus and limits.memory in gantry.yaml, or add a LimitRange with defaults to the namespace"}
+	case strings.Contains(text, "exceeded quota"), strings.Contains(text, "status unknown for quota"):
 		return judged{ErrQuota, verdict.Infrastructure,
 			"raise the ResourceQuota of the namespace " + c.place.Namespace + ", or let fewer jobs run at once"}
 	case strings.Contains(text, "violates PodSecurity"):
