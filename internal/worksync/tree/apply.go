@@ -337,7 +337,7 @@ func (t *Tree) adopt(w *Writer) error {
 	n.racy = n.id.racy(time.Now())
 	if n.id.size != w.c.Size || n.id.mtime != w.mtime {
 		n.racy = true
-		t.unread = append(t.unread, n)
+		t.readSoon(n)
 	}
 	t.unlog(w.c.Path)
 	return nil

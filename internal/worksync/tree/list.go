@@ -17,7 +17,7 @@ func (t *Tree) relist() {
 		return
 	}
 	folders := byPath(due)
-	differ := make([][]string, len(folders))
+	differ, failed := make([][]string, len(folders)), make([]error, len(folders))
 	var next sync.Mutex
 	i := 0
 	var wg sync.WaitGroup
@@ -32,12 +32,15 @@ func (t *Tree) relist() {
 				if mine >= len(folders) {
 					return
 				}
-				differ[mine] = t.compare(folders[mine], buf)
+				differ[mine], failed[mine] = t.compare(folders[mine], buf)
 			}
 		})
 	}
 	wg.Wait()
 	for i, n := range folders {
+		if failed[i] != nil && !n.dead {
+			t.missed(n, n.path(), failed[i])
+		}
 		t.lookAtNames(n, differ[i])
 	}
 }
@@ -54,10 +57,10 @@ func (t *Tree) listAll() {
 
 // compare lists a folder and gives the names that are not as they were. It changes nothing, and so may run beside
 // others of its kind.
-func (t *Tree) compare(n *node, buf []byte) (differ []string) {
+func (t *Tree) compare(n *node, buf []byte) (differ []string, err error) {
 	fd, err := t.openFolderOf(n)
 	if err != nil {
-		return []string{"."} // looking at it says what is wrong
+		return nil, err
 	}
 	defer syscall.Close(fd)
 	seen := 0
@@ -78,7 +81,7 @@ func (t *Tree) compare(n *node, buf []byte) (differ []string) {
 			differ = append(differ, name) // looking at those that are there costs little
 		}
 	}
-	return differ
+	return differ, err
 }
 
 // as says that a name is what it was, as far as that can be told without reading it.

@@ -1,5 +1,7 @@
 package tree
 
+import "maps"
+
 // logged is a line of the log of changes.
 type logged struct {
 	seq   uint64
@@ -75,11 +77,12 @@ func (l logged) counts(t *Tree) bool {
 	return t.gone[l.gone] == l.seq
 }
 
-// Forget drops changes up to the one with that number: the other side has them.
+// Forget drops changes and notes up to the one with that number: the other side has them.
 func (t *Tree) Forget(upto uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forgotten = max(t.forgotten, upto)
+	maps.DeleteFunc(t.notes, func(_ Note, seq uint64) bool { return seq <= upto })
 	kept := t.log[:0]
 	for _, l := range t.log {
 		if l.seq > upto {
@@ -97,7 +100,7 @@ func (t *Tree) Forget(upto uint64) {
 func (t *Tree) Again(path string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := t.top.find(path); n != nil && n != t.top {
+	if n := t.top.find(path); n != nil && n != t.top && n.entry.Kind != Gone {
 		t.logChange(n)
 	}
 }

@@ -12,8 +12,8 @@ type node struct {
 	racy bool
 	seq  uint64 // of its last change in the log
 	dead bool   // removed from the tree
-	// touched: among Tree.touched.
-	touched bool
+	// touched: among Tree.touched; due: among Tree.unread.
+	touched, due bool
 	*folder
 }
 

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -35,21 +36,34 @@ type found struct {
 // readAtOnce is how many files are read before what was found is taken over.
 const readAtOnce = 4096
 
-// readFiles finds out the hashes of the files that may have changed, several at once.
+// readSoon has a file's content looked at.
+func (t *Tree) readSoon(n *node) {
+	if !n.due {
+		n.due = true
+		t.unread = append(t.unread, n)
+	}
+}
+
+// readFiles finds out the hashes of the files that may have changed, several at once. Those that cannot be read are
+// tried again the next time.
 func (t *Tree) readFiles(ctx context.Context) error {
 	results := make([]found, min(readAtOnce, len(t.unread)))
+	var again []*node
 	for len(t.unread) > 0 {
 		files := t.unread[:min(readAtOnce, len(t.unread))]
 		t.readSome(ctx, files, results)
 		if ctx.Err() != nil {
+			t.unread = append(again, t.unread...)
 			return context.Cause(ctx) // another time
 		}
 		t.unread = t.unread[len(files):]
 		for i, n := range files {
-			t.learn(n, results[i])
+			if n.due = t.learn(n, results[i]); n.due {
+				again = append(again, n)
+			}
 		}
 	}
-	t.unread = nil
+	t.unread = again
 	return nil
 }
 
@@ -71,20 +85,24 @@ func (t *Tree) readSome(ctx context.Context, files []*node, results []found) {
 	wg.Wait()
 }
 
-// learn gives a node what reading it has found.
-func (t *Tree) learn(n *node, f found) {
+// learn gives a node what reading it has found. Of a file that is there, but cannot be read, what was known still
+// counts, and it is to be tried again.
+func (t *Tree) learn(n *node, f found) (again bool) {
 	switch {
 	case n.dead:
-	case f.failed != nil:
-		t.missed(n.path(), f.failed)
+	case notThere(f.failed):
 		t.remove(n)
+	case f.failed != nil:
+		t.note(Note{Path: n.path(), What: fmt.Sprintf("cannot be read (%v)", f.failed), Unread: true})
+		return true
 	default:
 		if f.torn {
-			t.notes = append(t.notes, Note{Path: n.path(), What: "was changed all the time while it was read"})
+			t.note(Note{Path: n.path(), What: "was changed all the time while it was read"})
 		}
 		n.id, n.racy = f.id, f.racy
 		t.settle(n, f.entry)
 	}
+	return false
 }
 
 // read looks at a file's content, unless it is a large one that has to be read anyway when it travels.

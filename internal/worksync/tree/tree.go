@@ -38,6 +38,8 @@ const TempPrefix = ".gantry-sync-"
 type Note struct {
 	Path string `json:"path"`
 	What string `json:"what"`
+	// Unread: it is there, but could not be looked at. What was known of it still counts.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // Tree is what lies below a folder. Its methods may be called concurrently.
@@ -56,7 +58,7 @@ type Tree struct {
 	log             []logged
 	gone            map[string]uint64 // removed names, with the number of that change
 	unread          []*node           // files whose content has to be looked at
-	notes           []Note
+	notes           map[Note]uint64   // what was left out, with a number like that of a change
 	// For Save: what is not as it was saved.
 	touched  []*node
 	removed  map[string]bool
@@ -80,7 +82,7 @@ func Open(dir string, opts Options) (*Tree, error) {
 		opts: opts, book: newRuleBook(opts.Rules), root: root, dir: dir,
 		top: &node{entry: Entry{Kind: Folder}, folder: newFolder(Both)}, gone: map[string]uint64{},
 		list: map[*node]bool{}, unwatched: map[*node]bool{}, removed: map[string]bool{},
-		temps: map[string]bool{},
+		temps: map[string]bool{}, notes: map[Note]uint64{},
 	}
 	if opts.Watch {
 		t.startWatching()
@@ -118,22 +120,33 @@ func (t *Tree) Size() int {
 	return n
 }
 
-// Refresh finds everything that had changed when it was called, and reads what it has to. The notes are of what it left
-// out.
+// Refresh finds everything that had changed when it was called, and reads what it has to. The notes are of what was left
+// out, sorted by path: each until Forget is told that the other side has heard of it.
 func (t *Tree) Refresh(ctx context.Context) ([]Note, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.notes = nil
+	maps.DeleteFunc(t.notes, func(n Note, _ uint64) bool { return n.Unread }) // it is tried again
 	dirty := t.takeEvents()
 	t.relist()
 	for _, n := range byPath(dirty) {
 		t.lookAtNames(n, slices.Sorted(maps.Keys(dirty[n])))
 	}
 	if err := t.readFiles(ctx); err != nil {
-		return t.notes, err
+		return nil, err
 	}
 	t.expected = nil
-	return t.notes, nil
+	notes := slices.SortedFunc(maps.Keys(t.notes), func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.What, b.What))
+	})
+	return notes, nil
+}
+
+// note keeps a note until Forget.
+func (t *Tree) note(n Note) {
+	if t.notes[n] == 0 {
+		t.seq++
+		t.notes[n] = t.seq
+	}
 }
 
 // Takes says whether changes of a path are accepted from the other side.
@@ -182,7 +195,7 @@ func (t *Tree) lookAtNames(n *node, names []string) {
 	}
 	fd, err := t.openFolderOf(n)
 	if err != nil {
-		t.missed(n.path(), err)
+		t.missed(n, n.path(), err)
 		return
 	}
 	defer syscall.Close(fd)
@@ -191,11 +204,14 @@ func (t *Tree) lookAtNames(n *node, names []string) {
 	}
 }
 
-// missed notes what cannot be looked at, unless it is just gone: then its folder will tell.
-func (t *Tree) missed(path string, err error) {
-	if !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.ENOTDIR) {
-		t.notes = append(t.notes, Note{Path: path, What: fmt.Sprintf("cannot be looked at (%v)", err)})
+// missed notes what cannot be looked at, and has its folder listed again, which gives it another try. If it is just
+// gone, its folder will tell.
+func (t *Tree) missed(dir *node, path string, err error) {
+	if notThere(err) {
+		return
 	}
+	t.note(Note{Path: path, What: fmt.Sprintf("cannot be looked at (%v)", err), Unread: true})
+	t.list[dir] = true
 }
 
 // look compares a name in an opened folder with what is known of it.
@@ -211,14 +227,14 @@ func (t *Tree) look(dir *node, fd int, name string) {
 	}
 	var st syscall.Stat_t
 	if err := lstatAt(fd, name, &st); err != nil {
-		if t.missed(path, err); known != nil {
+		if t.missed(dir, path, err); known != nil && notThere(err) {
 			t.remove(known)
 		}
 		return
 	}
 	e, ok := entryOf(&st)
 	if !ok {
-		t.notes = append(t.notes, Note{Path: path, What: special(&st) + ", which is not copied"})
+		t.note(Note{Path: path, What: special(&st) + ", which is not copied"})
 	}
 	if known != nil && (known.entry.Kind != e.Kind || e.Kind == Folder && (known.id.ino != st.Ino || t.replaced(known))) {
 		t.remove(known)
@@ -252,12 +268,12 @@ func (t *Tree) lookAtFolder(dir, known *node, fd int, name string, e Entry, id i
 // enter watches a new folder and looks at everything in it. In this order nothing is missed.
 func (t *Tree) enter(n *node, parent int) {
 	if n.depth() > deepest {
-		t.notes = append(t.notes, Note{Path: n.path(), What: fmt.Sprintf("lies deeper than %d folders", deepest)})
+		t.note(Note{Path: n.path(), What: fmt.Sprintf("lies deeper than %d folders", deepest)})
 		return
 	}
 	fd, err := openAt(parent, n.name, openFolder)
 	if err != nil {
-		t.missed(n.path(), err)
+		t.missed(n, n.path(), err)
 		t.unwatched[n] = true
 		return
 	}
@@ -265,7 +281,7 @@ func (t *Tree) enter(n *node, parent int) {
 	t.watchFolder(n, fd)
 	var names []string
 	if err := listNames(fd, make([]byte, 16<<10), func(name []byte) { names = append(names, string(name)) }); err != nil {
-		t.missed(n.path(), err)
+		t.missed(n, n.path(), err)
 	}
 	for _, name := range names {
 		t.look(n, fd, name)
@@ -275,7 +291,7 @@ func (t *Tree) enter(n *node, parent int) {
 func (t *Tree) lookAtLink(dir, known *node, fd int, name string, e Entry, id ident) {
 	target, err := readLinkAt(fd, name)
 	if err != nil {
-		t.missed(dir.below(name), err)
+		t.missed(dir, dir.below(name), err)
 		return
 	}
 	e.Target = target
@@ -291,9 +307,9 @@ func (t *Tree) lookAtFile(dir, known *node, name string, e Entry, id ident) {
 	case known == nil:
 		n := t.add(dir, name, e, id)
 		n.entry.Kind = Gone // until it has been read
-		t.unread = append(t.unread, n)
+		t.readSoon(n)
 	case known.id != id || known.racy:
-		t.unread = append(t.unread, known)
+		t.readSoon(known)
 	case known.entry.Mode != e.Mode:
 		e.Hash = known.entry.Hash
 		t.settle(known, e)
