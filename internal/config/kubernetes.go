@@ -123,8 +123,8 @@ func kubernetesPodKeys() []Key {
 			field: func(c *Config) any { return &c.Kubernetes.UnsupportedOptions }, value: oneOf("warn", "fail"),
 		}, {
 			Path: "kubernetes.labels", Example: "[repository, workflow, run, job]",
-			Doc: "What the labels of a job's pod tell of it: repository, workflow, run and job, as `io.gantry/repository` " +
-				"and so on. What may not stand in a label becomes \"-\".",
+			Doc: "What the labels of a job's pod tell of it: repository, workflow, run and job, as `io.gantry/repository`, " +
+				"`io.gantry/workflow`, `io.gantry/run` and `io.gantry/job-name`. What may not stand in a label becomes \"-\".",
 			field: func(c *Config) any { return &c.Kubernetes.Labels }, value: oneOf("repository", "workflow", "run", "job"),
 		},
 	}

@@ -173,9 +173,10 @@ func dockerConfig(pull map[string]engine.Credentials) []byte {
 
 // owned are the labels of what belongs to a job, and its owner: the cluster deletes it with the runner's pod.
 func (d *Driver) owned(h *home, labels map[string]string) metav1.ObjectMeta {
-	meta := metav1.ObjectMeta{Labels: keys(labels)}
-	meta.Labels[kubeapi.NonceLabel] = nonce()
+	meta := metav1.ObjectMeta{Labels: map[string]string{}}
 	maps.Copy(meta.Labels, d.opts.Labels)
+	maps.Copy(meta.Labels, keys(labels)) // by these, jobs are found
+	meta.Labels[kubeapi.NonceLabel] = nonce()
 	if h != nil {
 		meta.Labels[labelRunnerPod] = podlabel.Value(h.pod.Name)
 		meta.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: h.pod.Name, UID: h.pod.UID}}

@@ -76,15 +76,18 @@ func Reserved(key string) bool {
 }
 
 // OfJob are the labels that kubernetes.labels asks for, under gantry's prefix: choice has "repository", "workflow", "run"
-// or "job", and lookup finds the runner's variables (GITHUB_REPOSITORY …). What is not known is left out.
+// or "job", and lookup finds the runner's variables (GITHUB_REPOSITORY …). What is not known is left out. The job's is
+// io.gantry/job-name: io.gantry/job is the number by which gantry finds what belongs to a job.
 func OfJob(choice []string, lookup func(name string) string) map[string]string {
-	variables := map[string]string{
-		"repository": "GITHUB_REPOSITORY", "workflow": "GITHUB_WORKFLOW", "run": "GITHUB_RUN_ID", "job": "GITHUB_JOB",
+	facts := map[string]struct{ key, variable string }{
+		"repository": {"repository", "GITHUB_REPOSITORY"}, "workflow": {"workflow", "GITHUB_WORKFLOW"},
+		"run": {"run", "GITHUB_RUN_ID"}, "job": {"job-name", "GITHUB_JOB"},
 	}
 	labels := map[string]string{}
 	for _, name := range choice {
-		if value := Value(lookup(variables[name])); value != "" {
-			labels["io.gantry/"+name] = value
+		fact := facts[name]
+		if value := Value(lookup(fact.variable)); value != "" {
+			labels["io.gantry/"+fact.key] = value
 		}
 	}
 	return labels

@@ -60,9 +60,9 @@ func TestReserved(t *testing.T) {
 }
 
 func TestOfJob(t *testing.T) {
-	known := map[string]string{"GITHUB_REPOSITORY": "acme/shop", "GITHUB_RUN_ID": "42", "GITHUB_JOB": "..."}
+	known := map[string]string{"GITHUB_REPOSITORY": "acme/shop", "GITHUB_RUN_ID": "42", "GITHUB_JOB": "build", "GITHUB_WORKFLOW": "..."}
 	got := podlabel.OfJob([]string{"repository", "run", "job", "workflow"}, func(name string) string { return known[name] })
-	want := map[string]string{"io.gantry/repository": "acme-shop", "io.gantry/run": "42"}
+	want := map[string]string{"io.gantry/repository": "acme-shop", "io.gantry/run": "42", "io.gantry/job-name": "build"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
