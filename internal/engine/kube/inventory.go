@@ -83,8 +83,8 @@ func (d *Driver) pods(ctx context.Context, labels map[string]string) ([]*corev1.
 			return nil // there are no others
 		}
 		others, err = d.api.Pods(ctx, labels)
-		if errors.Is(err, kubeapi.ErrForbidden) && d.opts.Mode != "pod" {
-			return nil // the Role of in-pod mode: there are no others
+		if d.needless(err) {
+			return nil
 		}
 		return err
 	})
@@ -192,7 +192,8 @@ func (d *Driver) healthOf(pod *corev1.Pod, container string, t tag) string {
 	return "starting"
 }
 
-// List is part of engine.Engine.
+// List is part of engine.Engine. What belongs to another runner's pod is left out, whatever its labels are, unless everything is
+// asked for.
 func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inventory, error) {
 	var pods []*corev1.Pod
 	var secrets []corev1.Secret
@@ -207,8 +208,8 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inv
 			return nil // they are the job's as a whole
 		}
 		secrets, err = d.api.Secrets(asking, keys(labels))
-		if errors.Is(err, kubeapi.ErrForbidden) && d.opts.Mode != "pod" {
-			return nil // without the permission none were made
+		if d.needless(err) {
+			return nil
 		}
 		return wrap(err, "listing secrets")
 	})
@@ -223,13 +224,37 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) (engine.Inv
 		return engine.Inventory{}, err
 	}
 	inv := engine.Inventory{Others: borrowed}
+	all := everything(labels)
 	for _, pod := range pods {
-		inv.Containers = append(inv.Containers, d.rows(ctx, pod, labels)...)
+		if all || d.mine(&pod.ObjectMeta) {
+			inv.Containers = append(inv.Containers, d.rows(ctx, pod, labels)...)
+		}
 	}
 	for i := range secrets {
-		inv.Others = append(inv.Others, secretRow(&secrets[i]))
+		if all || d.mine(&secrets[i].ObjectMeta) {
+			inv.Others = append(inv.Others, secretRow(&secrets[i]))
+		}
 	}
 	return inv, nil
+}
+
+// needless tells that a list failed for want of a permission without which nothing in it can have been made: the Role of
+// in-pod mode.
+func (d *Driver) needless(err error) bool {
+	return errors.Is(err, kubeapi.ErrForbidden) && d.opts.Mode != "pod"
+}
+
+// everything tells that a list is of all that gantry has made in the namespace, whoever's it is.
+func everything(labels map[string]string) bool { return len(keys(labels)) == 0 }
+
+// mine tells that an object does not belong to another runner's pod. Labels cannot tell: those of a runner are short, and the
+// state folders of all runners of a scale set have the same path. An owner that has this pod's name was this pod, or one before
+// it, as there is one of a name. A runner that is in no pod has to go by the labels.
+func (d *Driver) mine(meta *metav1.ObjectMeta) bool {
+	own := d.opts.Place.Pod
+	return own == "" || meta.Name == own || !slices.ContainsFunc(meta.OwnerReferences, func(o metav1.OwnerReference) bool {
+		return o.Kind == "Pod" && o.Name != own
+	})
 }
 
 // rows are the containers of a pod that carry all labels.
