@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
@@ -24,8 +25,9 @@ import (
 // lentPrefix begins the name of such a secret.
 const lentPrefix = "gantry-pull"
 
-// annotationLent tells which job has which repositories in the secret.
-const annotationLent = keyPrefix + "lent"
+// keyLent is an annotation that tells which job has which repositories in the secret, and a label by which such secrets are
+// found.
+const keyLent = keyPrefix + "lent"
 
 // lentSecret is the name of the secret that the runner's pod has for this; "" if it has none.
 func (h *home) lentSecret() string {
@@ -55,10 +57,12 @@ func (d *Driver) lend(ctx context.Context, h *home, labels map[string]string, pu
 			"add `imagePullSecrets: [{name: "+lentPrefix+"}]` to the template of the runner's pod (no such secret has to exist), or set kubernetes.mode to pod",
 			"the image %s wants credentials: they have to be in a secret that the runner's pod names, and it names none that begins with %q", firstKey(pull), lentPrefix)
 	}
+	r := newRegistry(d, h)
 	err := d.changeLent(ctx, secret, func(l *lent) {
+		l.drop(r.abandoned(ctx, l))
 		for repository, c := range pull {
 			l.config.Auths[repository] = authOf(c)
-			l.add(labels, h.pod.Name, repository)
+			l.add(labels, h.pod, repository)
 		}
 	})
 	if err != nil {
@@ -67,7 +71,8 @@ func (d *Driver) lend(ctx context.Context, h *home, labels map[string]string, pu
 	return nil
 }
 
-// lentTo lists the jobs with all these labels that have credentials in the secret.
+// lentTo lists the jobs of this runner with all these labels that have credentials in the secret, or those of all runners if
+// everything is asked for.
 func (d *Driver) lentTo(ctx context.Context, h *home, labels map[string]string) ([]engine.Object, error) {
 	if h == nil || h.lentSecret() == "" {
 		return nil, nil
@@ -81,7 +86,7 @@ func (d *Driver) lentTo(ctx context.Context, h *home, labels map[string]string) 
 	}
 	var all []engine.Object
 	for job, b := range readLent(there).borrowers {
-		if (tag{Labels: b.Labels}).carries(labels) {
+		if (tag{Labels: b.Labels}).carries(labels) && (b.Pod == h.pod.Name || everything(labels)) {
 			all = append(all, b.row(job, there.Name))
 		}
 	}
@@ -139,14 +144,15 @@ type lent struct {
 type borrower struct {
 	Labels       map[string]string `json:"labels"`
 	Pod          string            `json:"pod"` // the runner's
+	UID          string            `json:"uid"` // of Pod
 	Since        time.Time         `json:"since"`
 	Repositories []string          `json:"repositories"`
 }
 
 func readLent(secret *corev1.Secret) *lent {
 	l := &lent{}
-	_ = json.Unmarshal(secret.Data[corev1.DockerConfigJsonKey], &l.config)       // not ours: replaced
-	_ = json.Unmarshal([]byte(secret.Annotations[annotationLent]), &l.borrowers) // as above
+	_ = json.Unmarshal(secret.Data[corev1.DockerConfigJsonKey], &l.config) // not ours: replaced
+	_ = json.Unmarshal([]byte(secret.Annotations[keyLent]), &l.borrowers)  // as above
 	if l.config.Auths == nil {
 		l.config.Auths = map[string]auth{}
 	}
@@ -157,10 +163,10 @@ func readLent(secret *corev1.Secret) *lent {
 }
 
 // add notes that a job uses a repository.
-func (l *lent) add(labels map[string]string, pod, repository string) {
+func (l *lent) add(labels map[string]string, pod *corev1.Pod, repository string) {
 	b, known := l.borrowers[labels[labelJob]]
 	if !known {
-		b = borrower{Labels: labels, Pod: pod, Since: time.Now()}
+		b = borrower{Labels: labels, Pod: pod.Name, UID: string(pod.UID), Since: time.Now()}
 	}
 	if !slices.Contains(b.Repositories, repository) {
 		b.Repositories = append(b.Repositories, repository)
@@ -194,10 +200,8 @@ func (l *lent) write(secret *corev1.Secret) {
 	if err != nil {
 		panic(err) // as above
 	}
-	if secret.Annotations == nil {
-		secret.Annotations = map[string]string{}
-	}
-	secret.Annotations[annotationLent] = string(users)
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, keyLent, string(users))
+	metav1.SetMetaDataLabel(&secret.ObjectMeta, keyLent, "true")
 	secret.Data = map[string][]byte{corev1.DockerConfigJsonKey: config}
 }
 

@@ -127,6 +127,13 @@ func (c *Client) Secrets(ctx context.Context, labels map[string]string) ([]corev
 	return list.Items, err
 }
 
+// MarkedSecrets lists the secrets that have a label, whatever its value is, and need no NonceLabel.
+func (c *Client) MarkedSecrets(ctx context.Context, label string) ([]corev1.Secret, error) {
+	list := new(corev1.SecretList)
+	err := c.do(ctx, call{verb: "list", resource: "secrets", query: url.Values{"labelSelector": {label}}}, list)
+	return list.Items, err
+}
+
 // DeleteSecret deletes a secret. What is gone is no error.
 func (c *Client) DeleteSecret(ctx context.Context, name, uid string) error {
 	return gone(c.do(ctx, call{verb: "delete", resource: "secrets", name: name, body: deleting(uid)}, nil))
