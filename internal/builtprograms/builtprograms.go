@@ -10,22 +10,17 @@ import (
 	"strings"
 )
 
-// Around builds them into a folder whose name the environment variable called name has while run runs, and gives its status,
-// or 1. For a TestMain.
-func Around(run func() int, root, name string, environ []string) int {
+// Around builds them into a folder that is there while run runs, and gives run's status. For a TestMain.
+func Around(run func(dir string) int, root string, environ []string) (status int, err error) {
 	dir, err := os.MkdirTemp("", "gantry-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		_, err = Build(context.Background(), root, dir, environ)
-	}
-	if err == nil {
-		err = os.Setenv(name, dir)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return 1, fmt.Errorf("building the programs: %w", err)
 	}
-	return run()
+	defer os.RemoveAll(dir)
+	if _, err := Build(context.Background(), root, dir, environ); err != nil {
+		return 1, err
+	}
+	return run(dir), nil
 }
 
 // Build puts gantry, gantry-agent and hook.sh into a folder, which every user can enter afterwards. Root is the folder

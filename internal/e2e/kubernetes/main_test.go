@@ -2,6 +2,7 @@
 package kubernetes
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,7 +27,14 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envPrograms) != "" || os.Getenv(testbed.EnvKubernetes) == "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(builtprograms.Around(m.Run, "../../..", envPrograms, append(os.Environ(), "GOFLAGS=-tags=failpoint")))
+	status, err := builtprograms.Around(func(dir string) int {
+		os.Setenv(envPrograms, dir)
+		return m.Run()
+	}, "../../..", append(os.Environ(), "GOFLAGS=-tags=failpoint"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(status)
 }
 
 // place is where jobs' containers live, and the runner for that.

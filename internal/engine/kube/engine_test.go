@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,7 +24,14 @@ func TestMain(m *testing.M) {
 	if kubetest.Inside() || os.Getenv(testbed.EnvKubernetes) == "" {
 		os.Exit(m.Run())
 	}
-	os.Exit(builtprograms.Around(m.Run, "../../..", envPrograms, os.Environ()))
+	status, err := builtprograms.Around(func(dir string) int {
+		os.Setenv(envPrograms, dir)
+		return m.Run()
+	}, "../../..", os.Environ())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(status)
 }
 
 func TestInPod(t *testing.T) { runSuite(t, kubetest.OwnVolume, kube.Settings{Mode: "in-pod"}) }
