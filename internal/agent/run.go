@@ -258,7 +258,6 @@ func decodeExit(payload []byte) supervisorExit {
 	return exit
 }
 
-// environ is the step's environment: the container's own, the step's over it, and PATH by its rule.
 // withPWD tells a step by which name it has come to its folder, if links lead there: shells go on to call it that.
 func withPWD(env []string, dir string) []string {
 	if real, err := filepath.EvalSymlinks(dir); dir == "" || err != nil || real == filepath.Clean(dir) {
@@ -267,6 +266,7 @@ func withPWD(env []string, dir string) []string {
 	return append(env, "PWD="+dir)
 }
 
+// environ is the step's environment: the container's own, the step's over it, and PATH by its rule.
 func environ(own []string, step *Step) []string {
 	env := map[string]string{}
 	for _, kv := range own {
