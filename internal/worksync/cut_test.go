@@ -24,6 +24,7 @@ type shears struct {
 	cuts     atomic.Int64
 	carried  atomic.Int64
 	disarmed atomic.Bool
+	mute     atomic.Bool // nothing that comes is carried
 }
 
 // cut puts shears before the pair's agent.
@@ -69,6 +70,9 @@ func (s *shears) carry(near *net.TCPConn, address string) {
 			n, err := src.Read(buf)
 			if err != nil {
 				return
+			}
+			if s.mute.Load() {
+				continue
 			}
 			s.carried.Add(int64(n))
 			if !s.disarmed.Load() {
@@ -147,4 +151,25 @@ func TestALargeFileGoesOnWhereTheLinkWasCut(t *testing.T) {
 			p.same(t)
 		})
 	}
+}
+
+// A link that brings nothing any more is not waited for by whoever wants to sync.
+func TestAPingOverASilentLinkIsShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes five seconds")
+	}
+	p := newPair(t)
+	s := p.cut(t, 1, 1<<40)
+	session := p.session(t)
+	sync(t, session, tree.Host)
+	s.mute.Store(true)
+	began := time.Now()
+	session.Ping(t.Context())
+	if took := time.Since(began); took > agent.Heartbeat+2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	s.mute.Store(false)
+	write(t, filepath.Join(p.host, "a"), "x")
+	sync(t, session, tree.Host)
+	p.same(t)
 }

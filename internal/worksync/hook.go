@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/wait"
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
 )
 
@@ -22,7 +22,7 @@ import (
 const (
 	keeperStart = 10 * time.Second      // what a keeper may take until it answers
 	keeperPoll  = 5 * time.Millisecond  // how often it is looked for
-	busyPoll    = 50 * time.Millisecond // how often a lock is tried
+	busyPoll    = 50 * time.Millisecond // how often somebody else's lock and its keeper are tried
 	busyWait    = 10 * time.Second      // what another hook may take that keeps the folder in step itself
 	stopWait    = 3 * time.Second       // what a keeper may take to end
 	silence     = 5 * aliveEvery        // what a keeper may take until it says something
@@ -78,14 +78,28 @@ func (h *Hook) awaitKeeper(ctx context.Context) {
 // Sync keeps the work folder in step, once: by the keeper, or else by itself. A step, if it is named, is the hook's from
 // then on: when the hook vanishes, the keeper ends the step. See Hold and Leave.
 func (h *Hook) Sync(ctx context.Context, wins tree.Side, step string) (Report, error) {
-	answer, err := h.ask(ctx, ask{Op: opSync, Wins: wins, Step: step})
-	if err == nil {
-		return answer.Report, answer.Error.error()
+	for deadline := time.Now().Add(busyWait); ; {
+		answer, err := h.ask(ctx, ask{Op: opSync, Wins: wins, Step: step})
+		if err == nil {
+			return answer.Report, answer.Error.error()
+		}
+		if ctx.Err() != nil {
+			return Report{}, context.Cause(ctx)
+		}
+		s, err := h.open()
+		if err == nil {
+			return h.syncAlone(ctx, s, wins)
+		}
+		if !errors.Is(err, ErrBusy) {
+			return Report{}, err
+		}
+		// A keeper that has the work folder answers as soon as it has read what is known. Another hook only needs its time.
+		if time.Now().After(deadline) {
+			h.evict()
+			deadline = time.Now().Add(busyWait)
+		}
+		wait.For(ctx, busyPoll)
 	}
-	if ctx.Err() != nil {
-		return Report{}, context.Cause(ctx)
-	}
-	return h.syncAlone(ctx, wins)
 }
 
 // Hold tells the keeper that this hook has taken over a step. Without a keeper there is nobody to tell.
@@ -97,20 +111,6 @@ func (h *Hook) Leave(ctx context.Context) {
 		_, _ = h.ask(ctx, ask{Op: opLeave}) // gone: the same
 		h.hangUp()
 	}
-}
-
-// Dial is a Dialer of the agent that goes through the keeper, which has a way there that the lean program has not.
-func (h *Hook) Dial(ctx context.Context) (net.Conn, error) {
-	other := Hook{Spec: h.Spec}
-	answer, err := other.ask(ctx, ask{Op: opDial})
-	if err == nil {
-		err = answer.Error.error()
-	}
-	if err != nil {
-		other.hangUp()
-		return nil, fmt.Errorf("reaching the agent through the keeper of the work folder: %w", err)
-	}
-	return other.conn, nil
 }
 
 // Stop ends the keeper of a job and forgets what it knew. cleanup_job calls it; it may be called twice, and for a job
@@ -151,12 +151,8 @@ func (h *Hook) ask(ctx context.Context, a ask) (reply, error) {
 	}
 	defer context.AfterFunc(ctx, func() { h.conn.Close() })()
 	var answer reply
-	in := io.Reader(h.conn)
-	if a.Op == opDial {
-		in = oneByOne{h.conn} // what follows is the agent's
-	}
 	err := writeJSON(h.conn, a)
-	decoder := json.NewDecoder(in)
+	decoder := json.NewDecoder(h.conn)
 	for busy := true; busy && err == nil; busy = answer.Busy {
 		answer = reply{}
 		err = errors.Join(h.conn.SetReadDeadline(time.Now().Add(silence)), decoder.Decode(&answer))
@@ -172,11 +168,6 @@ func (h *Hook) ask(ctx context.Context, a ask) (reply, error) {
 	}
 	return answer, err
 }
-
-// oneByOne keeps a decoder from reading what follows a message.
-type oneByOne struct{ net.Conn }
-
-func (o oneByOne) Read(p []byte) (int, error) { return o.Conn.Read(p[:min(len(p), 1)]) }
 
 func (h *Hook) dial() error {
 	dir, err := os.Open(h.Spec.State)
@@ -196,11 +187,7 @@ func (h *Hook) hangUp() {
 }
 
 // syncAlone does it without a keeper: it lists all files. The next hook shall find a keeper again.
-func (h *Hook) syncAlone(ctx context.Context, wins tree.Side) (Report, error) {
-	s, err := h.open(ctx)
-	if err != nil {
-		return Report{}, err
-	}
+func (h *Hook) syncAlone(ctx context.Context, s *Session, wins tree.Side) (Report, error) {
 	report, err := s.Sync(ctx, wins)
 	if closed := s.Close(); err == nil {
 		err = closed
@@ -211,25 +198,9 @@ func (h *Hook) syncAlone(ctx context.Context, wins tree.Side) (Report, error) {
 	return report, err
 }
 
-// open takes the work folder. Who has it and does not answer has no right to it.
-func (h *Hook) open(ctx context.Context) (*Session, error) {
-	config := h.Spec.Config
-	opts := Options{Work: h.Work, Root: h.Spec.Root, Client: h.Client, Config: config, State: h.Spec.State, Brief: true}
-	for deadline := time.Now().Add(busyWait); ; {
-		s, err := Open(opts)
-		if !errors.Is(err, ErrBusy) {
-			return s, err
-		}
-		if time.Now().After(deadline) {
-			h.evict()
-			deadline = time.Now().Add(busyWait)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(busyPoll):
-		}
-	}
+// open takes the work folder.
+func (h *Hook) open() (*Session, error) {
+	return Open(Options{Work: h.Work, Root: h.Spec.Root, Client: h.Client, Config: h.Spec.Config, State: h.Spec.State, Brief: true})
 }
 
 // evict kills a keeper that does not answer. Others who have the work folder are hooks, and only need their time.

@@ -22,8 +22,9 @@ import (
 // Times of a keeper.
 const (
 	ownerCheck = 2 * time.Second // how often it looks whether its job still is
-	// orphanWait is how long a step may be without a hook. The lean program hands its steps over to the full one.
-	orphanWait = 3 * time.Second
+	// orphanWait is how long a step may be without a hook. The lean program hands its steps over to the full one, which
+	// has to start before it can take them over, on a machine that may be busy.
+	orphanWait = 5 * time.Second
 	endWait    = 5 * time.Second // for the agent, to end a step
 )
 
@@ -43,7 +44,6 @@ const (
 	opSync  = "sync"  // keep in step, once
 	opHold  = "hold"  // the step is this connection's
 	opLeave = "leave" // the step has ended
-	opDial  = "dial"  // from now on the connection is one to the agent
 	opStop  = "stop"  // end
 )
 
@@ -54,7 +54,7 @@ type reply struct {
 	Error  *wireError `json:"error,omitempty"`
 }
 
-// writeJSON writes a message and nothing after it: what follows may be another protocol.
+// writeJSON writes a message in one go.
 func writeJSON(w io.Writer, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
@@ -179,10 +179,6 @@ func (k *keeper) serve(ctx context.Context, conn *net.UnixConn) {
 			case <-ctx.Done():
 				return
 			}
-			if a.Op == opDial {
-				<-ctx.Done() // what follows is not for the keeper
-				return
-			}
 		}
 	}()
 	var step string
@@ -191,10 +187,6 @@ func (k *keeper) serve(ctx context.Context, conn *net.UnixConn) {
 		if a.Step != "" && step == "" {
 			step = a.Step
 			k.hold(step)
-		}
-		if a.Op == opDial {
-			k.relay(ctx, conn)
-			return
 		}
 		var answer reply
 		switch a.Op {
@@ -228,16 +220,6 @@ func (k *keeper) sync(ctx context.Context, conn net.Conn, wins tree.Side) reply 
 			_ = writeJSON(conn, reply{Busy: true}) // gone: that ends ctx
 		}
 	}
-}
-
-// relay carries bytes between a hook and the agent.
-func (k *keeper) relay(ctx context.Context, conn *net.UnixConn) {
-	far, err := k.client.Dial(ctx)
-	if writeJSON(conn, reply{Error: wireOf(err)}) != nil || err != nil {
-		return
-	}
-	defer far.Close()
-	_ = agent.Carry(conn, far) // both sides see that it has ended
 }
 
 func (k *keeper) hold(step string) {

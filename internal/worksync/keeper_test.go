@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -262,19 +263,34 @@ func TestAStepWhoseHookVanishesIsEnded(t *testing.T) {
 	}
 }
 
-func TestTheAgentIsReachedThroughTheKeeper(t *testing.T) {
+// A keeper that reads what is known does not answer yet. Whoever comes meanwhile waits for it, and only for it.
+func TestAKeeperThatStartsIsWaitedFor(t *testing.T) {
 	p := newPair(t)
 	h := p.hook(t, true)
-	_, err := h.Start(t.Context())
-	must(t, err)
-	c := &agent.Client{Dial: h.Dial, Token: "t", GiveUp: time.Second, Heartbeat: agent.Heartbeat}
-	var out strings.Builder
-	exit, err := c.Run(t.Context(), &agent.Step{ID: "x", Argv: []string{"sh", "-c", "echo out; exit 3"}}, &out, nil)
-	if err != nil || exit.Code != 3 || out.String() != "out\n" {
-		t.Errorf("%q, %+v, %v", out.String(), exit, err)
+	must(t, os.MkdirAll(p.state, 0o700))
+	journal := filepath.Join(p.state, "journal")
+	must(t, syscall.Mkfifo(journal, 0o600)) // reading it takes until somebody has written it
+	keeper := exec.Command(h.Spec.Keeper[0], h.Spec.Keeper[1:]...)
+	must(t, keeper.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- keeper.Wait() }()
+	var pipe *os.File
+	waitFor(t, "the keeper to read", func() (ok bool) {
+		var err error
+		pipe, err = os.OpenFile(journal, os.O_WRONLY|syscall.O_NONBLOCK, 0) // it fails without a reader
+		return err == nil
+	})
+	write(t, filepath.Join(p.host, "a"), "x")
+	time.AfterFunc(300*time.Millisecond, func() { _ = pipe.Close() })
+	began := time.Now()
+	hookSync(t, h, tree.Host, "")
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
 	}
-	must(t, h.Stop(t.Context()))
-	if _, err := h.Dial(t.Context()); err == nil {
-		t.Error("there is a way through no keeper")
+	p.same(t)
+	select {
+	case err := <-ended:
+		t.Errorf("the keeper has ended: %v", err)
+	default:
 	}
 }

@@ -44,6 +44,7 @@ type side struct {
 	client   *link         // the one that is being served
 	left     chan struct{} // closed when it has been
 	used     time.Time
+	giveWay  context.CancelFunc // ends the audit that is under way
 	partials []partial
 }
 
@@ -119,12 +120,30 @@ func (s *side) audit(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		s.mu.Lock()
-		idle := time.Since(s.used) > auditIdle
-		s.mu.Unlock()
-		if idle && s.tree.Watched() {
-			_ = s.tree.Audit(ctx) // it ends early if ctx does
-		}
+		s.auditOnce(ctx)
+	}
+}
+
+// auditOnce looks at everything, until somebody asks for something: the tree is not to be had meanwhile.
+func (s *side) auditOnce(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.mu.Lock()
+	idle := time.Since(s.used) > auditIdle
+	s.giveWay = stop
+	s.mu.Unlock()
+	if idle && s.tree.Watched() {
+		_ = s.tree.Audit(ctx) // another time
+	}
+}
+
+// asked notes that a client wants something. A ping needs nothing of the tree.
+func (s *side) asked(kind byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used = time.Now()
+	if kind != msgPing && kind != msgAlive && s.giveWay != nil {
+		s.giveWay()
 	}
 }
 
@@ -166,9 +185,7 @@ func (s *side) serve(ctx context.Context, l *link) {
 			return
 		}
 		a.buf = payload[:cap(payload)]
-		s.mu.Lock()
-		s.used = time.Now()
-		s.mu.Unlock()
+		s.asked(kind)
 		if err := a.obey(ctx, kind, payload); err != nil {
 			return
 		}
@@ -227,8 +244,10 @@ func (a *attendant) done(d done) error { return a.link.send(msgDone, d.encode())
 
 // tellChanges looks for changes, saying now and then that it still does, and tells of them.
 func (a *attendant) tellChanges(ctx context.Context, since uint64) error {
-	a.tree.Forget(since)
-	notes, err := a.busy(ctx)
+	notes, err := a.busy(ctx, func(ctx context.Context) ([]tree.Note, error) {
+		a.tree.Forget(since)
+		return a.tree.Refresh(ctx)
+	})
 	end := upto{Notes: notes, Watched: a.tree.Watched()}
 	if err != nil {
 		end.Error = err.Error()
@@ -253,7 +272,8 @@ func (a *attendant) tellChanges(ctx context.Context, since uint64) error {
 	return a.link.sendJSON(msgUpto, end)
 }
 
-func (a *attendant) busy(ctx context.Context) ([]tree.Note, error) {
+// busy calls look, and tells the client all the time that it has not ended yet.
+func (a *attendant) busy(ctx context.Context, look func(context.Context) ([]tree.Note, error)) ([]tree.Note, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
@@ -269,7 +289,7 @@ func (a *attendant) busy(ctx context.Context) ([]tree.Note, error) {
 			}
 		}
 	}()
-	return a.tree.Refresh(ctx)
+	return look(ctx)
 }
 
 // begin makes ready for a file, or goes on with one whose connection has broken.

@@ -68,6 +68,8 @@ type Report struct {
 	// Watched says that the kernel of both machines tells of changes. Otherwise each Sync takes as long as listing all
 	// files.
 	Watched bool `json:"watched"`
+	// Moved says, of a Sync that has failed, that it has carried something all the same.
+	Moved bool `json:"moved,omitempty"`
 }
 
 // Traffic counts what has travelled in one direction: names of any kind, and the bytes of files.
@@ -119,12 +121,13 @@ func (s *Session) Audit(ctx context.Context) error {
 func (s *Session) Ping(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ctx, stop := context.WithTimeout(ctx, agent.Heartbeat)
+	defer stop()
 	l, err := s.connect(ctx)
 	if err != nil {
 		return
 	}
-	ctx, stop := context.WithTimeout(ctx, agent.Heartbeat)
-	defer stop()
+	defer context.AfterFunc(ctx, l.close)() // whoever waits for this to end need not wait for a link that is silent
 	if err := (&round{Session: s}).batch(ctx, l, func() error { return nil }); err != nil {
 		s.unlink()
 	}
@@ -148,7 +151,7 @@ func (s *Session) Sync(ctx context.Context, wins tree.Side) (Report, error) {
 func (r Report) and(more Report) Report {
 	return Report{
 		Sent: r.Sent.and(more.Sent), Received: r.Received.and(more.Received), Watched: r.Watched && more.Watched,
-		Notes: append(r.Notes, more.Notes...),
+		Notes: append(r.Notes, more.Notes...), Moved: r.Moved || more.Moved,
 	}
 }
 
@@ -162,7 +165,7 @@ func (s *Session) sync(ctx context.Context, wins tree.Side) (report Report, unse
 	defer r.drop()
 	var failing time.Time // since when nothing comes of trying
 	for delay := retryFirst; ; delay = min(2*delay, retryMax) {
-		before := r.progress.Load()
+		before, wrote := r.progress.Load(), s.link.written()
 		err := r.try(ctx)
 		var final *finalError
 		switch {
@@ -176,8 +179,10 @@ func (s *Session) sync(ctx context.Context, wins tree.Side) (report Report, unse
 		case errors.Is(err, agent.ErrRefused), errors.Is(err, agent.ErrForgotten):
 			return r.report, false, err
 		}
+		flowed := s.link.written()-wrote > underway
 		s.unlink()
-		if r.progress.Load() > before {
+		r.report.Moved = r.report.Moved || flowed || r.report.Sent.Names > 0 || r.report.Received.Bytes > 0
+		if flowed || r.progress.Load() > before {
 			failing, delay = time.Time{}, retryFirst
 		}
 		if failing.IsZero() {
@@ -198,6 +203,10 @@ const (
 	retryFirst = 5 * time.Millisecond
 	retryMax   = 500 * time.Millisecond
 )
+
+// underway is more than what can have been written to a link whose other end has got nothing of it: what sockets and
+// the proxies between hold.
+const underway = 16 << 20
 
 // finalError is one that trying again does not help.
 type finalError struct{ error }

@@ -19,6 +19,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
@@ -62,16 +63,39 @@ type link struct {
 	// instance is that of the welcome.
 	instance string
 
-	mu  sync.Mutex // for out
-	out *blockWriter
+	mu    sync.Mutex // for out
+	out   *blockWriter
+	wrote atomic.Int64 // bytes that conn has taken
 }
 
 func newLink(conn net.Conn, in *bufio.Reader) *link {
 	blocks := newBlockReader(in)
-	return &link{conn: conn, raw: in, blocks: blocks, in: bufio.NewReaderSize(blocks, 64<<10), out: newBlockWriter(conn)}
+	l := &link{conn: conn, raw: in, blocks: blocks, in: bufio.NewReaderSize(blocks, 64<<10)}
+	l.out = newBlockWriter(counter{conn, &l.wrote})
+	return l
+}
+
+// counter counts what is written.
+type counter struct {
+	io.Writer
+	n *atomic.Int64
+}
+
+func (c counter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 func (l *link) close() { _ = l.conn.Close() }
+
+// written is how many bytes the link has taken.
+func (l *link) written() int64 {
+	if l == nil {
+		return 0
+	}
+	return l.wrote.Load()
+}
 
 // idle says that nothing more has arrived.
 func (l *link) idle() bool {

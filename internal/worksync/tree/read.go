@@ -129,7 +129,7 @@ func (t *Tree) read(ctx context.Context, n *node, buf []byte) (f found) {
 			return f
 		}
 		h := sha256.New()
-		if _, f.failed = io.CopyBuffer(onlyWriter{h}, io.NewSectionReader(file, 0, e.Size), buf); f.failed != nil {
+		if _, f.failed = io.CopyBuffer(onlyWriter{h}, until{ctx, io.NewSectionReader(file, 0, e.Size)}, buf); f.failed != nil {
 			return f
 		}
 		h.Sum(f.entry.Hash[:0])
@@ -155,6 +155,19 @@ func (id ident) racy(read time.Time) bool {
 		grain = coarser
 	}
 	return id.mtime > read.Add(-grain).UnixNano()
+}
+
+// until is a reader that ends with ctx: a large file may take minutes.
+type until struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (u until) Read(p []byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, context.Cause(u.ctx)
+	}
+	return u.Reader.Read(p)
 }
 
 // onlyWriter hides everything of a writer but Write, so that the buffer given is the one used.
