@@ -106,6 +106,9 @@ func (c *Copy) tell(report worksync.Report, err error) error {
 	case errors.Is(err, worksync.ErrContainerFull):
 		return verdict.New(verdict.Configuration, "give the pod's work volume more room, or leave out what need not be there",
 			"keeping the work folder in step: %w", err)
+	case errors.Is(err, worksync.ErrUnread):
+		return verdict.New(verdict.Workflow, "another user of the container has written it: have it readable for the user that the image runs as",
+			"keeping the work folder in step: %w", err)
 	case errors.Is(err, worksync.ErrTooMany):
 		return verdict.New(verdict.Workflow, "leave out folders that the runner need not see, such as caches", "keeping the work folder in step: %w", err)
 	}

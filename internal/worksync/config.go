@@ -17,11 +17,14 @@ type Config struct {
 	// Fixed are folders that the container can neither remove on the host nor replace by something else; the runner
 	// writes below them.
 	Fixed []string `json:"fixed,omitempty"`
-	// Plain are folders from which no links come to the host: the runner follows them when it reads what a step has
-	// written there.
+	// Plain are folders from which no links come to the host: the runner follows them when it reads or writes there.
 	Plain []string `json:"plain,omitempty"`
+	// Awaited are folders with files that the runner reads after a step, and takes for empty if they are not there. One
+	// that cannot be read in the container fails the step.
+	Awaited []string `json:"awaited,omitempty"`
 	// MaxFile is the size in bytes above which a file is left out, MaxTotal the same for what travels in one direction
-	// at once; 0: no bound. MaxNames is how many names a container may bring to the host.
+	// at once; 0: no bound. MaxNames is how many names a container may bring to the host; their length is bounded too
+	// then.
 	MaxFile  int64 `json:"maxFile,omitempty"`
 	MaxTotal int64 `json:"maxTotal,omitempty"`
 	MaxNames int   `json:"maxNames,omitempty"`
@@ -32,6 +35,9 @@ type Config struct {
 // defaultMaxNames takes about 200 MB on each side; the memory for them is the hook's, which others decide about.
 const defaultMaxNames = 500_000
 
+// maxNamesSize bounds all names and targets of links in bytes.
+const maxNamesSize = 64 << 20
+
 // Defaults are for the work folder of the actions runner. User's rules are to follow these.
 func Defaults() Config {
 	return Config{
@@ -39,6 +45,9 @@ func Defaults() Config {
 			{Path: "_temp/.gantry", Flow: tree.None},                // the agents' own folders
 			{Path: "_temp/_runner_hook_responses", Flow: tree.None}, // between runner and hook
 			{Path: "/_update", Flow: tree.None},
+			// The runner fetches actions in the middle of a job, and then runs, builds and reads them: a link that a step
+			// has put here would lead it elsewhere. It reads nothing here that steps write.
+			{Path: "/_actions", Flow: tree.In},
 			{Path: "/_tool", Flow: tree.In},             // the runner reads nothing that a job installs
 			{Path: "_temp/_github_home", Flow: tree.In}, // nor what it keeps at home
 			{Path: "_temp/_github_workflow", Flow: tree.In},
@@ -46,7 +55,8 @@ func Defaults() Config {
 		Fixed: []string{
 			"_temp", "_actions", "_tool", "_temp/_runner_file_commands", "_temp/_github_home", "_temp/_github_workflow",
 		},
-		Plain:    []string{"_temp/_runner_file_commands"},
+		Plain:    []string{"_temp/_runner_file_commands", "_actions"},
+		Awaited:  []string{"_temp/_runner_file_commands"},
 		MaxNames: defaultMaxNames,
 	}
 }
@@ -74,6 +84,11 @@ func (c Config) refuses(change tree.Change) string {
 		return tooLarge(change.Size, c.MaxFile)
 	}
 	return ""
+}
+
+// waits says whether the runner waits for what a step writes to a path.
+func (c Config) waits(p string) bool {
+	return slices.ContainsFunc(c.Awaited, func(folder string) bool { return within(p, folder) })
 }
 
 // tooMuch says why a file is left out that is larger than files, or all together, may be; "" if it is not. What is not

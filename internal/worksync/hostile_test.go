@@ -6,12 +6,15 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
@@ -22,10 +25,12 @@ type liar struct {
 	changes []tree.Change
 	give    func(l *link, req request) error // answers msgGet
 	silent  bool                             // says nothing to what it is asked to do
+	results int                              // how often it answers, if not once
+	upto    upto                             // what else it tells of its changes
 }
 
 func (a liar) serve(_ context.Context, conn net.Conn, in *bufio.Reader, _ json.RawMessage) {
-	l := newLink(conn, in)
+	l, put := newLink(conn, in), uint64(0)
 	err := errors.Join(l.sendJSON(msgHello, welcome{Instance: "x"}), l.flush())
 	for err == nil {
 		var kind byte
@@ -46,17 +51,35 @@ func (a liar) serve(_ context.Context, conn net.Conn, in *bufio.Reader, _ json.R
 			for _, c := range a.changes {
 				err = errors.Join(err, l.send(msgEntries, c.Append(nil)))
 			}
-			err = errors.Join(err, l.sendJSON(msgUpto, upto{Upto: 1, Watched: true}))
+			a.upto.Upto, a.upto.Watched = 1, true
+			err = errors.Join(err, l.sendJSON(msgUpto, a.upto))
 		case msgGet:
 			req, decodeErr := decodeRequest(payload)
 			err = errors.Join(decodeErr, a.give(l, req))
 		case msgMake:
 			req, decodeErr := decodeRequest(payload)
 			if err = decodeErr; !a.silent {
-				err = errors.Join(err, l.send(msgDone, done{id: req.id}.encode()))
+				err = errors.Join(err, a.done(l, req.id))
 			}
+		case msgPut:
+			req, decodeErr := decodeRequest(payload)
+			put, err = req.id, decodeErr
+		case msgEnd:
+			err = a.done(l, put)
 		}
 	}
+}
+
+// done answers, more often than it is asked if it is that kind of agent.
+func (a liar) done(l *link, id uint64) (err error) {
+	d := done{id: id}
+	if a.results > 0 {
+		d.code, d.text = doneNot, strings.Repeat("x", 1<<19)
+	}
+	for range max(a.results, 1) {
+		err = errors.Join(err, l.send(msgDone, d.encode()))
+	}
+	return err
 }
 
 // againstALiar keeps a folder in step with an agent that lies. Beside it lies another one, with a file "kept".
@@ -67,7 +90,8 @@ func againstALiar(t *testing.T, config Config, a liar) (dir string, report Repor
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(dir, "_temp", "_runner_file_commands"), 0o755), os.Mkdir(filepath.Join(base, "outside"), 0o755),
 		os.WriteFile(filepath.Join(base, "outside", "kept"), []byte("kept"), 0o644),
-		os.Symlink("../outside", filepath.Join(dir, "link")),
+		os.Symlink("../outside", filepath.Join(dir, "link")), os.MkdirAll(filepath.Join(dir, "_actions", "o"), 0o755),
+		os.WriteFile(filepath.Join(dir, "_actions", "o", "main.js"), []byte("own"), 0o644),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -148,17 +172,34 @@ func TestWhatTheRunnerNeedsStaysWhatItIs(t *testing.T) {
 		{Path: "_temp/_runner_file_commands/set_output_1", Entry: tree.Entry{Kind: tree.Link, Target: "/etc/passwd"}},
 		aFile("_temp/_runner_file_commands/set_env_1", "text"), aFile("_temp/.gantry/x", "text"), aFile("_tool/x", "text"),
 		{Path: "elsewhere", Entry: tree.Entry{Kind: tree.Link, Target: "/etc/passwd"}},
+		{Path: "_actions/evil"}, {Path: "_actions/evil", Entry: tree.Entry{Kind: tree.Link, Target: "/home/runner/externals"}},
+		aFile("_actions/o/new", "text"), aFile("_actions/o/main.js", "text"), {Path: "_actions/o/main.js"},
 	}})
-	if err != nil || len(report.Notes) != 4 {
+	if err != nil || len(report.Notes) != 3 {
 		t.Errorf("%+v, %v", report.Notes, err)
 	}
 	for name, there := range map[string]bool{
 		"_temp/_runner_file_commands/set_env_1": true, "elsewhere": true, "_temp/_runner_file_commands/set_output_1": false,
-		"_actions": false, "_temp/.gantry": false, "_tool": false,
+		"_actions/o/main.js": true, "_actions/o/new": false, "_actions/evil": false, "_temp/.gantry": false, "_tool": false,
 	} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "_actions/o/main.js")); string(text) != "own" {
+		t.Errorf("the runner's action is %q, %v", text, err)
+	}
+}
+
+// Whatever a user's rules say, the runner must not write through a link of the container's.
+func TestNoLinkComesToTheActionsEvenIfFilesDo(t *testing.T) {
+	config := Defaults()
+	config.Rules = append(config.Rules, tree.Rule{Path: "/_actions", Flow: tree.Both})
+	dir, report, err := againstALiar(t, config, liar{give: honest, changes: []tree.Change{
+		{Path: "_actions/evil", Entry: tree.Entry{Kind: tree.Link, Target: "/home/runner/externals"}},
+	}})
+	if _, there := os.Lstat(filepath.Join(dir, "_actions/evil")); there == nil || err != nil || len(report.Notes) != 1 {
+		t.Errorf("%v, %+v, %v", there, report.Notes, err)
 	}
 }
 
@@ -181,11 +222,12 @@ func TestAnAgentThatDoesNotKeepToTheProtocolIsLeft(t *testing.T) {
 			req.change, req.offset = aFile("f", "text"), 2
 			return l.send(msgFile, req.encode())
 		}},
-		"data of no file":   {changes: one, give: func(l *link, _ request) error { return l.send(msgData, []byte("x")) }},
-		"another hash":      {changes: one, give: corrupt},
-		"no answer":         {silent: true},
-		"nonsense":          {changes: one, give: func(l *link, _ request) error { return l.send('?', []byte("x")) }},
-		"a result for none": {changes: one, give: func(l *link, _ request) error { return l.send(msgDone, done{id: 99}.encode()) }},
+		"data of no file":      {changes: one, give: func(l *link, _ request) error { return l.send(msgData, []byte("x")) }},
+		"another hash":         {changes: one, give: corrupt},
+		"no answer":            {silent: true},
+		"nonsense":             {changes: one, give: func(l *link, _ request) error { return l.send('?', []byte("x")) }},
+		"many results for one": {results: 2},
+		"a result for none":    {changes: one, give: func(l *link, _ request) error { return l.send(msgDone, done{id: 99}.encode()) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, _, err := againstALiar(t, Defaults(), a)
@@ -193,7 +235,7 @@ func TestAnAgentThatDoesNotKeepToTheProtocolIsLeft(t *testing.T) {
 				t.Error("nobody has noticed")
 			}
 			names, globErr := filepath.Glob(filepath.Join(dir, "*"))
-			if hidden, _ := filepath.Glob(filepath.Join(dir, ".*")); globErr != nil || len(names) != 2 || len(hidden) != 0 {
+			if hidden, _ := filepath.Glob(filepath.Join(dir, ".*")); globErr != nil || len(names) != 3 || len(hidden) != 0 {
 				t.Errorf("there is %q, %q", names, hidden)
 			}
 		})
@@ -233,5 +275,91 @@ func TestLimitsHoldAgainstTheContainer(t *testing.T) {
 	config.MaxNames = 1
 	if _, _, err := againstALiar(t, config, liar{changes: []tree.Change{aFile("f", "text"), aFile("g", "text")}, give: honest}); !errors.Is(err, ErrTooMany) {
 		t.Error(err)
+	}
+}
+
+func TestNamesAreBoundedInBytesToo(t *testing.T) {
+	var long, deep []tree.Change
+	part := "/" + strings.Repeat("x", 250)
+	for i := range maxNamesSize / 3900 {
+		long = append(long, tree.Change{Path: fmt.Sprint(i) + strings.Repeat(part, 15), Entry: tree.Entry{Kind: tree.Folder, Mode: 0o755}})
+	}
+	for i := range 100 { // each has to be made with all that it lies in
+		deep = append(deep, tree.Change{Path: fmt.Sprint(i) + strings.Repeat("/d", 100), Entry: tree.Entry{Kind: tree.Folder, Mode: 0o755}})
+	}
+	few := Defaults()
+	few.MaxNames = 1000
+	for name, c := range map[string]struct {
+		Config
+		changes []tree.Change
+	}{"long": {Defaults(), append(long, long...)}, "deep": {few, deep}} {
+		dir, _, err := againstALiar(t, c.Config, liar{changes: c.changes})
+		if !errors.Is(err, ErrTooMany) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "0")); err == nil {
+			t.Errorf("%s: it was begun", name)
+		}
+	}
+}
+
+// What is announced need not be what comes: files that hold nothing, and then more than all may.
+func TestWhatArrivesCountsAgainstTheSum(t *testing.T) {
+	config := Defaults()
+	config.MaxTotal = 10
+	var empty []tree.Change
+	for i := range 5 {
+		empty = append(empty, aFile(fmt.Sprint("f", i), ""))
+	}
+	_, report, err := againstALiar(t, config, liar{changes: empty, give: honest})
+	if err != nil || report.Received.Bytes > config.MaxTotal || report.Received.Names != 2 || len(report.Notes) != 3 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// What the container says is said in lines of bounded length, without what a terminal or the runner would obey.
+func TestWhatTheContainerSaysIsMadePrintable(t *testing.T) {
+	bad := "x\n::set-output name=a::b\r\x1b[2J\u009b\u202e\xff" + strings.Repeat("é", 1000)
+	a := liar{
+		changes: []tree.Change{{Path: "_temp/_runner_file_commands/\n::error", Entry: tree.Entry{Kind: tree.Link, Target: "x"}}, aFile("f", "text")},
+		upto:    upto{Notes: []tree.Note{{Path: bad, What: bad}, {What: bad}}},
+		give: func(l *link, req request) error {
+			return l.send(msgDone, done{id: req.id, code: doneNot, text: bad}.encode())
+		},
+	}
+	_, report, err := againstALiar(t, Defaults(), a)
+	lines := report.Lines()
+	if err != nil || len(lines) != 4 {
+		t.Errorf("%q, %v", lines, err)
+	}
+	for _, line := range lines {
+		odd := strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) })
+		if odd || len(line) > 5*longest || !utf8.ValidString(line) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+func TestNotesAreBoundedInNumber(t *testing.T) {
+	var links []tree.Change
+	for i := range 3 * maxNotes {
+		links = append(links, tree.Change{Path: fmt.Sprint("_temp/_runner_file_commands/", i), Entry: tree.Entry{Kind: tree.Link, Target: "x"}})
+	}
+	_, report, err := againstALiar(t, Defaults(), liar{changes: links})
+	if lines := report.Lines(); err != nil || len(report.Notes) != maxNotes+1 || len(lines) != maxLines+1 {
+		t.Errorf("%d notes, %q, %v", len(report.Notes), lines, err)
+	}
+}
+
+// The container's side tells of so much at most that it fits a message, and of what the runner waits for first.
+func TestTheContainerTellsOfWhatMattersFirst(t *testing.T) {
+	var notes []tree.Note
+	for i := range 10_000 {
+		notes = append(notes, tree.Note{Path: fmt.Sprintf("a/%05d", i), What: "cannot be read", Unread: true})
+	}
+	notes = append(notes, tree.Note{Path: "c/set_output", What: "cannot be read", Unread: true})
+	got := some(notes, []string{"c"})
+	if len(got) != maxLines+1 || got[0].Path != "c/set_output" || got[maxLines].Path != "" || !strings.Contains(got[maxLines].What, "9981") {
+		t.Errorf("%+v", got)
 	}
 }

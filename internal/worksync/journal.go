@@ -24,11 +24,15 @@ const (
 
 // journal is a file with what both sides have in common, for a process that goes on where another one was killed. Its
 // sections are one byte of kind, a length and the data. It need not survive the machine: the job does not.
+//
+// One that cannot be read or written to its end is removed: who finds none compares both sides as a whole.
 type journal struct {
 	dir        string
-	lock, file *os.File
-	size, base int64 // now, and when it was written anew last
+	lock       *os.File
+	file       *os.File // nil: there is none
+	size, base int64    // now, and when it was written anew last
 	last       token
+	intended   bool // there are intents behind the last token
 }
 
 // The kinds of sections.
@@ -74,40 +78,103 @@ func (j *journal) load(t *tree.Tree) (last token, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return last, nil
 	}
-	if err != nil {
-		return last, fmt.Errorf("reading the state of the work folder: %w", err)
+	var known known
+	if err == nil {
+		known, err = parse(data)
 	}
-	var names, intents []byte
+	if err == nil {
+		err = t.Load(known.names)
+	}
+	if err == nil {
+		err = j.goOn(known)
+	}
+	if err != nil {
+		return token{}, j.lose()
+	}
+	for _, c := range known.intents {
+		t.Expect(c)
+	}
+	return known.last, nil
+}
+
+// known is what a journal says.
+type known struct {
+	names   []byte
+	last    token
+	intents []tree.Change // behind the last token
+	base    int64         // where the first token ends: a new journal ends there
+	end     int64         // of the last whole section
+}
+
+// parse reads a journal. What was being written when its process was killed does not count.
+func parse(data []byte) (k known, err error) {
 	for r := (tree.Reader{Data: data}); len(r.Data) > 0; {
 		kind := r.Byte()
 		section := r.Bytes(int(min(r.Uvarint(), 1<<40)))
-		switch {
-		case r.Bad: // cut off: it was being written
-		case kind == sectionNames:
-			names = append(names, section...)
-		case kind == sectionToken:
-			intents = nil
-			err = json.Unmarshal(section, &last)
-		case kind == sectionIntent:
-			intents = append(intents, section...)
+		if r.Bad {
+			break
+		}
+		k.end = int64(len(data) - len(r.Data))
+		switch kind {
+		case sectionNames:
+			k.names = append(k.names, section...)
+		case sectionToken:
+			if k.intents = nil; k.base == 0 {
+				k.base = k.end
+			}
+			err = json.Unmarshal(section, &k.last)
+		case sectionIntent:
+			for len(section) > 0 && err == nil {
+				var c tree.Change
+				if c, section, err = tree.Parse(section); err == nil {
+					k.intents = append(k.intents, c)
+				}
+			}
+		default:
+			err = fmt.Errorf("a section of kind %q", kind)
 		}
 		if err != nil {
-			return last, fmt.Errorf("reading the state of the work folder: %w", err)
+			return k, fmt.Errorf("reading the state of the work folder: %w", err)
 		}
 	}
-	if err := t.Load(names); err != nil {
-		return last, err
+	if k.base == 0 {
+		return k, errors.New("reading the state of the work folder: it says nothing")
 	}
-	for r := (tree.Reader{Data: intents}); len(r.Data) > 0 && !r.Bad; {
-		if c := r.Change(); !r.Bad {
-			t.Expect(c)
-		}
+	return k, nil
+}
+
+// goOn appends to the journal that was read, from the end of what counts.
+func (j *journal) goOn(k known) error {
+	f, err := os.OpenFile(filepath.Join(j.dir, journalName), os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		err = f.Truncate(k.end)
 	}
-	return last, nil
+	j.file, j.size, j.base, j.last, j.intended = f, k.end, k.base, k.last, len(k.intents) > 0
+	return err
+}
+
+// lose removes a journal that does not say what is known, or not any more. The next save writes it anew.
+func (j *journal) lose() error {
+	if j.file != nil {
+		_ = j.file.Close() // it is of no use
+		j.file = nil
+	}
+	if err := os.Remove(filepath.Join(j.dir, journalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forgetting the state of the work folder: %w", err)
+	}
+	return nil
 }
 
 // save adds what has changed since the last time.
 func (j *journal) save(t *tree.Tree, last token) error {
+	err := j.add(t, last)
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing the state of the work folder: %w", err), j.lose())
+	}
+	return nil
+}
+
+func (j *journal) add(t *tree.Tree, last token) error {
 	if j.file == nil || j.size > 2*j.base+slack {
 		return j.rewrite(t, last)
 	}
@@ -115,7 +182,7 @@ func (j *journal) save(t *tree.Tree, last token) error {
 	if err := t.Save(sections{j, sectionNames}, false); err != nil {
 		return err
 	}
-	if j.size == before && last == j.last {
+	if j.size == before && last == j.last && !j.intended {
 		return nil
 	}
 	return j.saveToken(last)
@@ -124,9 +191,9 @@ func (j *journal) save(t *tree.Tree, last token) error {
 func (j *journal) saveToken(last token) error {
 	text, err := json.Marshal(last)
 	if err != nil {
-		return fmt.Errorf("writing the state of the work folder: %w", err)
+		return err
 	}
-	j.last = last
+	j.last, j.intended = last, false
 	_, err = sections{j, sectionToken}.Write(text)
 	return err
 }
@@ -134,15 +201,16 @@ func (j *journal) saveToken(last token) error {
 // intend notes what is about to be written on the host.
 func (j *journal) intend(jobs []job) error {
 	if j.file == nil {
-		return nil // nothing is known yet that could be mistaken
+		return nil // nothing is known that could be mistaken
 	}
+	j.intended = true
 	var buf []byte
 	for i, in := range jobs {
 		if buf = in.Append(buf); len(buf) < entriesSize && i < len(jobs)-1 {
 			continue
 		}
 		if _, err := (sections{j, sectionIntent}).Write(buf); err != nil {
-			return err
+			return errors.Join(fmt.Errorf("writing the state of the work folder: %w", err), j.lose())
 		}
 		buf = buf[:0]
 	}
@@ -158,19 +226,22 @@ type sections struct {
 func (s sections) Write(data []byte) (int, error) {
 	n, err := s.file.Write(append(binary.AppendUvarint([]byte{s.kind}, uint64(len(data))), data...))
 	if s.size += int64(n); err != nil {
-		return 0, fmt.Errorf("writing the state of the work folder: %w", err)
+		return 0, err
 	}
 	return len(data), nil
 }
 
-// rewrite writes everything that is known, in the place of all changes.
+// rewrite writes everything that is known, in the place of all changes. After an error nothing can be added to the old
+// one: the tree does not give again what it has given.
 func (j *journal) rewrite(t *tree.Tree, last token) error {
 	name := filepath.Join(j.dir, journalName)
 	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("writing the state of the work folder: %w", err)
+		return err
 	}
-	old := *j
+	if j.file != nil {
+		_ = j.file.Close() // replaced, or lost
+	}
 	j.file, j.size = f, 0
 	err = t.Save(sections{j, sectionNames}, true)
 	if err == nil {
@@ -179,13 +250,6 @@ func (j *journal) rewrite(t *tree.Tree, last token) error {
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
-	if err != nil {
-		*j = old
-		return errors.Join(fmt.Errorf("writing the state of the work folder: %w", err), f.Close())
-	}
-	if old.file != nil {
-		_ = old.file.Close() // replaced
-	}
 	j.base = j.size
-	return nil
+	return err
 }

@@ -1,6 +1,7 @@
 package worksync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,11 +101,24 @@ func (r *round) notFetched(d done) error {
 	if err != nil {
 		return err
 	}
-	if d.code != doneGone {
-		r.note(j.Path, "could not be read in the container: "+d.text)
+	j.done = true
+	if d.code != doneGone { // one that is gone is told of the next time anyway
+		what := "could not be read in the container: " + printable(d.text)
+		r.note(j.Path, what)
+		r.misses(j.Path, what)
+		r.retell = append(r.retell, j.Path)
 	}
-	j.done = true // one that is gone is told of the next time
 	return nil
+}
+
+// ErrUnread: the container has a file that the runner waits for, and its agent cannot read it.
+var ErrUnread = errors.New("what a step has written for the runner cannot be read")
+
+// misses has a step fail of which the runner would not get what it has written for it: it would go on without a word.
+func (r *round) misses(p, what string) {
+	if r.lost == nil && r.wins == tree.Container && r.opts.Config.waits(p) {
+		r.lost = fmt.Errorf("%w: %s %s", ErrUnread, printable(p), printable(what))
+	}
 }
 
 // jobOf finds a job of in that is under way.
@@ -128,6 +142,11 @@ func (r *round) arrives(payload []byte) error {
 	if req.change.Path != j.Path || req.change.Kind != tree.File || r.arriving != nil {
 		return final(errUnasked)
 	}
+	r.total -= j.counted // what was announced need not be true
+	why := cmp.Or(r.opts.Config.refuses(req.change), r.opts.Config.tooMuch(req.change, &r.total))
+	if j.counted = 0; why == "" {
+		j.counted = req.change.Size
+	}
 	a := &arrival{request: req, job: j}
 	if k := r.kept; k != nil && k.job == j {
 		if r.kept = nil; req.offset > 0 && k.version == req.version && k.w.Written() == req.offset {
@@ -137,13 +156,17 @@ func (r *round) arrives(payload []byte) error {
 		}
 	}
 	r.arriving = a
-	switch why := r.opts.Config.refuses(req.change); {
+	switch {
+	case why != "": // it has grown
+		if a.w != nil {
+			a.w.Abort()
+			a.w = nil
+		}
+		r.note(j.Path, why)
+		j.done = true
 	case a.w != nil:
 	case req.offset > 0:
 		return final(errUnasked)
-	case why != "": // it has grown
-		r.note(j.Path, why)
-		j.done = true
 	default:
 		if a.w, err = r.tree.Create(req.change, req.mtime, tree.Terms{Force: true}); err != nil {
 			return r.ended(j, err)

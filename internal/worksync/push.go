@@ -59,6 +59,7 @@ func (r *round) wonder(l *link, jobs []*job) error {
 		}
 		j.version = s.Version()
 		s.Close()
+		r.asks(j)
 		if err := l.send(msgWhere, r.request(j).encode()); err != nil {
 			return err
 		}
@@ -80,6 +81,7 @@ func (r *round) send(ctx context.Context, l *link, jobs []*job) error {
 	for _, j := range jobs {
 		j.waiting = true
 		if j.Kind != tree.File {
+			r.asks(j)
 			if err := l.send(msgMake, r.request(j).encode()); err != nil {
 				return err
 			}
@@ -98,6 +100,7 @@ func (r *round) sendOne(ctx context.Context, l *link, j *job) error {
 	s, err := r.tree.Source(j.Path)
 	if err != nil {
 		if j.done, j.waiting = true, false; !gone(err) {
+			r.again = append(r.again, j.Path)
 			r.note(j.Path, "could not be read: "+err.Error())
 		}
 		return nil
@@ -109,6 +112,7 @@ func (r *round) sendOne(ctx context.Context, l *link, j *job) error {
 	}
 	req := r.request(j)
 	req.mtime, req.offset, req.change.Entry = s.Mtime, j.from, s.Entry
+	r.asks(j)
 	if err := l.send(msgPut, req.encode()); err != nil {
 		return err
 	}
@@ -132,15 +136,15 @@ func gone(err error) bool { return result(0, err).code == doneGone }
 
 // settle takes the results of a batch that has ended with err: of what was sent, or of asking how much of it is there.
 func (r *round) settle(sent bool, err error) error {
-	for i, well := range r.well {
-		if well && sent {
+	for i, a := range r.answered {
+		if a == well && sent {
 			r.out[i].done, r.out[i].waiting = true, false
 			r.report.Sent.Names++
 		}
 	}
-	clear(r.well)
+	clear(r.answered)
 	for _, d := range r.results {
-		r.answered(&r.out[d.id], d)
+		r.became(&r.out[d.id], d)
 	}
 	r.results = nil
 	if err != nil {
@@ -154,8 +158,8 @@ func (r *round) settle(sent bool, err error) error {
 	return nil
 }
 
-// answered takes a result that is not simply a good one.
-func (r *round) answered(j *job, d done) {
+// became takes a result that is not simply a good one.
+func (r *round) became(j *job, d done) {
 	j.waiting = false
 	switch {
 	case d.code == doneWell && d.offset == haveIt:

@@ -12,7 +12,7 @@ import (
 )
 
 // Put sends one file of this machine to the folder root of the container, as name below it, and makes the folders on the
-// way. A connection that breaks is made again, and goes on where it stopped. Nothing that is there already travels.
+// way. A connection that breaks is made again, and goes on where it stopped.
 func Put(ctx context.Context, client *agent.Client, file, root, name string) error {
 	if err := put(ctx, client, file, root, name); err != nil {
 		return fmt.Errorf("sending %s: %w", name, err)
@@ -122,9 +122,9 @@ func (d done) error() error {
 	case doneWell:
 		return nil
 	case doneFull:
-		return final(fmt.Errorf("%w: %s", ErrContainerFull, d.text))
+		return final(fmt.Errorf("%w: %s", ErrContainerFull, printable(d.text)))
 	case doneCorrupt:
-		return errors.New(d.text)
+		return errors.New(printable(d.text))
 	}
-	return final(errors.New(d.text))
+	return final(errors.New(printable(d.text)))
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"sync"
 	"sync/atomic"
 
@@ -26,19 +27,23 @@ type round struct {
 	outUpto uint64
 	planned bool // it is known which of the container's changes are fetched:
 	in      []job
-	retell  []string // what the container is to tell of again, as it could not be written here
+	total   int64    // bytes of the container's files that travel
+	retell  []string // what the container is to tell of again, as it could not be carried here
 	again   []string // paths that the container could not take
 	// unsettled: something is to be told again that can be carried at once.
 	unsettled bool
 	notes     []tree.Note
+	unsaid    int   // notes that were one too many
+	lost      error // a file that the runner waits for stays in the container
 	report    Report
 
 	// What the answers bring. While a batch is under way, all of it belongs to the goroutine that takes them.
 	found    []tree.Change // the container's changes,
+	names    names         // what they take,
 	heard    *upto         // and where they end
-	mu       sync.Mutex    // for well: it is made while answers are taken
-	well     []bool        // which jobs of out could be done,
-	results  []done        // and what else became of them
+	mu       sync.Mutex    // for answered: it is made while answers are taken
+	answered []answer      // what became of the jobs of out,
+	results  []done        // and of those that could not simply be done
 	arriving *arrival
 	kept     *arrival // a large file whose connection has broken
 
@@ -54,7 +59,24 @@ type job struct {
 	waiting bool // it was sent, and not answered
 	tries   uint8
 	from    int64  // the first byte that has to be sent
+	counted int64  // its bytes among those of the round's total
 	version string // of which that was said
+}
+
+// answer is what is known of a job that is under way.
+type answer byte
+
+const (
+	unasked answer = iota // or the answer is among the results
+	asked
+	well
+)
+
+// asks notes that there is to be an answer about a job of out: one.
+func (r *round) asks(j *job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answered[j.id] = asked
 }
 
 // try is one connection's share of the round.
@@ -106,7 +128,7 @@ func (r *round) ask(ctx context.Context, l *link) error {
 	if r.looked && r.heard != nil {
 		return nil
 	}
-	r.found, r.heard = nil, nil
+	r.found, r.heard, r.names = nil, nil, names{}
 	err := r.batch(ctx, l, func() error {
 		err := l.send(msgChanges, binary.AppendUvarint(nil, r.token.Since))
 		if err == nil {
@@ -132,7 +154,9 @@ func (r *round) look(ctx context.Context) error {
 	if err != nil {
 		return final(err)
 	}
-	r.notes = append(r.notes, notes...)
+	for _, n := range notes {
+		r.add(n)
+	}
 	total := int64(0)
 	r.out, r.looked = make([]job, 0, r.tree.Logged()), true
 	r.outUpto = r.tree.Each(0, func(c tree.Change) {
@@ -144,11 +168,24 @@ func (r *round) look(ctx context.Context) error {
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.well = make([]bool, len(r.out)) // before the first of them is sent
+	r.answered = make([]answer, len(r.out)) // before the first of them is sent
 	return nil
 }
 
-func (r *round) note(path, what string) { r.notes = append(r.notes, tree.Note{Path: path, What: what}) }
+// maxNotes is how many notes a round keeps; of the others only their number.
+const maxNotes = 1000
+
+func (r *round) note(path, what string) { r.add(tree.Note{Path: path, What: what}) }
+
+// add keeps a note. What it says may be the container's words.
+func (r *round) add(n tree.Note) {
+	if len(r.notes) >= maxNotes {
+		r.unsaid++
+		return
+	}
+	n.Path, n.What = printable(n.Path), printable(n.What)
+	r.notes = append(r.notes, n)
+}
 
 // plan says what of the container's changes is fetched, and in which order.
 func (r *round) plan() error {
@@ -157,27 +194,32 @@ func (r *round) plan() error {
 	}
 	r.planned = true
 	r.report.Watched = r.heard.Watched && r.tree.Watched()
-	r.notes = append(r.notes, r.heard.Notes...)
-	total := int64(0)
+	for _, n := range r.heard.Notes {
+		if r.add(n); n.Unread {
+			r.misses(n.Path, n.What)
+		}
+	}
 	for _, files := range []bool{false, true} { // last: what is in their way is gone then
 		for _, c := range r.found {
 			if (c.Kind == tree.File) != files || !r.tree.Takes(c.Path) {
 				continue
 			}
-			if why := cmp.Or(r.opts.Config.refuses(c), r.opts.Config.tooMuch(c, &total)); why != "" {
+			if why := cmp.Or(r.opts.Config.refuses(c), r.opts.Config.tooMuch(c, &r.total)); why != "" {
 				r.note(c.Path, why)
 				continue
 			}
-			r.in = append(r.in, job{Change: c, id: fetching | uint64(len(r.in))})
+			r.in = append(r.in, job{Change: c, id: fetching | uint64(len(r.in)), counted: c.Size})
 		}
 	}
-	r.found = nil
+	r.found, r.names = nil, names{}
+	var again, retell []string
 	if r.wins == tree.Container {
-		r.again, r.retell = yield(r.out, r.in)
+		again, retell = yield(r.out, r.in)
 	} else {
-		r.retell, r.again = yield(r.in, r.out)
+		retell, again = yield(r.in, r.out)
 	}
-	r.unsettled = len(r.retell)+len(r.again) > 0
+	r.unsettled = len(retell)+len(again) > 0
+	r.retell, r.again = append(r.retell, retell...), append(r.again, again...)
 	if len(r.in) == 0 {
 		return nil
 	}
@@ -260,7 +302,7 @@ func (r *round) answer(kind byte, payload []byte) error {
 			return fmt.Errorf("decoding the agent's answer: %w", err)
 		}
 		if end.Error != "" {
-			return errors.New("the agent cannot tell what has changed: " + end.Error)
+			return errors.New("the agent cannot tell what has changed: " + printable(end.Error))
 		}
 		r.heard = &end
 		r.progress.Add(1)
@@ -285,12 +327,41 @@ func (r *round) hear(payload []byte) error {
 		if err != nil {
 			return final(fmt.Errorf("the agent tells of a change: %w", err))
 		}
-		if payload = rest; bound > 0 && len(r.found) >= bound {
+		r.names.add(c)
+		if payload = rest; bound > 0 && r.names.count > bound {
 			return final(fmt.Errorf("%w: the container has more than %d", ErrTooMany, bound))
+		}
+		if bound > 0 && r.names.size > maxNamesSize {
+			return final(fmt.Errorf("%w: the container's have names of more than %s", ErrTooMany, sizeOf(maxNamesSize)))
 		}
 		r.found = append(r.found, c)
 	}
 	return nil
+}
+
+// names counts what the container's changes take. A folder that is not told of counts too: it has to be made.
+type names struct {
+	count, size int
+	folders     map[string]bool
+}
+
+func (n *names) add(c tree.Change) {
+	if n.folders == nil {
+		n.folders = map[string]bool{}
+	}
+	n.count++
+	n.size += len(c.Path) + len(c.Target)
+	above(path.Dir(c.Path), func(p string) bool {
+		known := n.folders[p]
+		if !known {
+			n.folders[p] = true
+			n.count++
+		}
+		return known
+	})
+	if c.Kind == tree.Folder {
+		n.folders[c.Path] = true
+	}
 }
 
 // result takes what became of a request. What a full disk means, it means at once.
@@ -303,17 +374,18 @@ func (r *round) result(payload []byte) error {
 	if d.id&fetching != 0 {
 		return r.notFetched(d)
 	}
-	if d.code == doneFull {
-		return final(fmt.Errorf("%w: %s", ErrContainerFull, d.text))
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case d.id >= uint64(len(r.well)):
+	case d.id >= uint64(len(r.answered)) || r.answered[d.id] != asked:
 		return final(errUnasked)
+	case d.code == doneFull:
+		return final(fmt.Errorf("%w: %s", ErrContainerFull, printable(d.text)))
 	case d.code == doneWell && d.offset == 0:
-		r.well[d.id] = true
+		r.answered[d.id] = well
 	default:
+		r.answered[d.id] = unasked
+		d.text = printable(d.text)
 		r.results = append(r.results, d)
 	}
 	return nil

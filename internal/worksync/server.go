@@ -82,7 +82,7 @@ func (s *Server) side(ctx context.Context, hello Hello) (*side, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.sides[hello.Root]
-	if old != nil && old.hello.Watch == hello.Watch && slices.Equal(old.hello.Rules, hello.Rules) {
+	if old != nil && !hello.Anew && old.hello.Watch == hello.Watch && slices.Equal(old.hello.Rules, hello.Rules) {
 		return old, nil
 	}
 	for _, rule := range hello.Rules {
@@ -248,7 +248,7 @@ func (a *attendant) tellChanges(ctx context.Context, since uint64) error {
 		a.tree.Forget(since)
 		return a.tree.Refresh(ctx)
 	})
-	end := upto{Notes: notes, Watched: a.tree.Watched()}
+	end := upto{Notes: some(notes, a.hello.First), Watched: a.tree.Watched()}
 	if err != nil {
 		end.Error = err.Error()
 		return a.link.sendJSON(msgUpto, end)

@@ -163,6 +163,7 @@ func (t Traffic) and(more Traffic) Traffic {
 func (s *Session) sync(ctx context.Context, wins tree.Side) (report Report, unsettled bool, err error) {
 	r := &round{Session: s, wins: wins}
 	defer r.drop()
+	defer func() { report.Notes = s.unsaid(r) }()
 	var failing time.Time // since when nothing comes of trying
 	for delay := retryFirst; ; delay = min(2*delay, retryMax) {
 		before, wrote := r.progress.Load(), s.link.written()
@@ -222,22 +223,27 @@ func (s *Session) finish(r *round) error {
 		r.note("", "is listed as a whole around every step, because the kernel of one side does not tell of all changes: "+
 			"are fs.inotify.max_user_watches and max_user_instances large enough?")
 	}
-	r.report.Notes = s.unsaid(r.notes)
 	s.tree.Forget(r.outUpto)
 	for _, p := range r.again {
 		s.tree.Again(p)
 	}
 	s.token.Since = r.heard.Upto
-	if err := s.journal.save(s.tree, s.token); err != nil {
-		return err
-	}
-	return nil
+	return errors.Join(s.journal.save(s.tree, s.token), r.lost)
 }
 
-// unsaid are the notes that are new to this session, sorted.
-func (s *Session) unsaid(notes []tree.Note) []tree.Note {
+// maxSaid is how many notes a session remembers. A container that has more to say is listened to anew.
+const maxSaid = 10 * maxNotes
+
+// unsaid are a round's notes that are new to this session, sorted.
+func (s *Session) unsaid(r *round) []tree.Note {
+	if len(s.said) > maxSaid {
+		clear(s.said)
+	}
+	if r.unsaid > 0 {
+		r.notes = append(r.notes, tree.Note{What: fmt.Sprintf("has %d more names of which something was left out", r.unsaid)})
+	}
 	var fresh []tree.Note
-	for _, n := range notes {
+	for _, n := range r.notes {
 		if !s.said[n] {
 			s.said[n] = true
 			fresh = append(fresh, n)
@@ -252,7 +258,10 @@ func (s *Session) connect(ctx context.Context) (*link, error) {
 	if s.link != nil {
 		return s.link, nil
 	}
-	hello := Hello{Root: s.opts.Root, Rules: s.opts.Config.Rules, Watch: !s.opts.Config.NoWatch}
+	config := s.opts.Config
+	hello := Hello{
+		Root: s.opts.Root, Rules: config.Rules, Watch: !config.NoWatch, Anew: s.token.Instance == "", First: config.Awaited,
+	}
 	l, err := dial(ctx, s.opts.Client, hello)
 	if err != nil {
 		return nil, err

@@ -4,9 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/worksync/tree"
 )
 
 // Spec is what all calls of one job agree on. prepare_job decides it and keeps it in the job's record.
@@ -34,20 +39,48 @@ func (r Report) Lines() []string {
 			return append(lines, fmt.Sprintf("work folder: and %d more", len(r.Notes)-i))
 		}
 		if n.Path == "" {
-			lines = append(lines, "the work folder "+n.What)
+			lines = append(lines, "the work folder "+printable(n.What))
 			continue
 		}
-		lines = append(lines, "work folder: "+printable(n.Path)+" "+n.What)
+		lines = append(lines, "work folder: "+printable(n.Path)+" "+printable(n.What))
 	}
 	return lines
 }
 
-// printable makes a path of the container's harmless in a log.
-func printable(path string) string {
-	if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fmt.Sprintf("%q", path)
+// some are the first notes of the container, those below certain folders before others; the last says how many more there
+// are.
+func some(notes []tree.Note, first []string) []tree.Note {
+	if len(notes) <= maxLines {
+		return notes
 	}
-	return path
+	rank := func(n tree.Note) int {
+		if slices.ContainsFunc(first, func(folder string) bool { return within(n.Path, folder) }) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(notes, func(a, b tree.Note) int { return rank(a) - rank(b) })
+	what := fmt.Sprintf("has %d more names in the container of which something was left out", len(notes)-maxLines)
+	return append(notes[:maxLines:maxLines], tree.Note{What: what})
+}
+
+// longest is how many bytes of what the container says are said in a log.
+const longest = 300
+
+// printable makes a path or a text of the container's harmless in a log: it is one line of bounded length, without what
+// a terminal would obey.
+func printable(text string) string {
+	cut, end := "", longest
+	if len(text) > longest {
+		for end > longest-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text, cut = text[:end], "…"
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(text) {
+		text = strconv.Quote(text)
+	}
+	return text + cut
 }
 
 // wireError is an error on its way from the keeper to a hook. Its code is that of a sentinel, if it is one.
@@ -60,7 +93,7 @@ type wireError struct {
 func sentinels() map[string]error {
 	return map[string]error{
 		"lost": ErrLost, "host full": ErrHostFull, "container full": ErrContainerFull, "too many": ErrTooMany,
-		"forgotten": agent.ErrForgotten, "refused": agent.ErrRefused,
+		"unread": ErrUnread, "forgotten": agent.ErrForgotten, "refused": agent.ErrRefused,
 	}
 }
 

@@ -182,6 +182,10 @@ type Hello struct {
 	Root  string      `json:"root"`
 	Rules []tree.Rule `json:"rules"`
 	Watch bool        `json:"watch"`
+	// Anew has all be looked at as if for the first time: the host does not know what both sides have in common.
+	Anew bool `json:"anew,omitempty"`
+	// First are folders of which notes are told before those of others: there may be too many.
+	First []string `json:"first,omitempty"`
 }
 
 // welcome is the answer to a Hello.

@@ -112,18 +112,21 @@ func appendRecord(buf []byte, c Change, n *node) []byte {
 func (t *Tree) Load(data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := Reader{Data: data}
-	for len(r.Data) > 0 {
-		c := r.Change()
-		id := ident{mtime: r.Varint(), ctime: r.Varint(), ino: r.Uvarint(), size: r.Varint()}
-		racy := r.Byte() != 0
-		if r.Bad {
-			break
+	for _, load := range []bool{false, true} { // all of it or nothing
+		for r := (Reader{Data: data}); len(r.Data) > 0; {
+			c := r.Change()
+			id := ident{mtime: r.Varint(), ctime: r.Varint(), ino: r.Uvarint(), size: r.Varint()}
+			racy := r.Byte() != 0
+			if r.Bad {
+				break
+			}
+			if err := c.Check(); err != nil {
+				return fmt.Errorf("reading what is known of %s: %w", t.dir, err)
+			}
+			if load {
+				t.load(c, id, racy)
+			}
 		}
-		if err := c.Check(); err != nil {
-			return fmt.Errorf("reading what is known of %s: %w", t.dir, err)
-		}
-		t.load(c, id, racy)
 	}
 	for _, n := range t.touched {
 		n.touched = false
