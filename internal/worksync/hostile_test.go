@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
@@ -27,6 +28,7 @@ type liar struct {
 	silent  bool                             // says nothing to what it is asked to do
 	results int                              // how often it answers, if not once
 	upto    upto                             // what else it tells of its changes
+	again   func(path string)                // hears what it is to tell of again
 }
 
 func (a liar) serve(_ context.Context, conn net.Conn, in *bufio.Reader, _ json.RawMessage) {
@@ -66,6 +68,8 @@ func (a liar) serve(_ context.Context, conn net.Conn, in *bufio.Reader, _ json.R
 			put, err = req.id, decodeErr
 		case msgEnd:
 			err = a.done(l, put)
+		case msgAgain:
+			a.again(string(payload))
 		}
 	}
 }
@@ -326,6 +330,7 @@ func TestWhatTheContainerSaysIsMadePrintable(t *testing.T) {
 		give: func(l *link, req request) error {
 			return l.send(msgDone, done{id: req.id, code: doneNot, text: bad}.encode())
 		},
+		again: func(string) {},
 	}
 	_, report, err := againstALiar(t, Defaults(), a)
 	lines := report.Lines()
@@ -361,5 +366,23 @@ func TestTheContainerTellsOfWhatMattersFirst(t *testing.T) {
 	got := some(notes, []string{"c"})
 	if len(got) != maxLines+1 || got[0].Path != "c/set_output" || got[maxLines].Path != "" || !strings.Contains(got[maxLines].What, "9981") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A file may get closed after it was told of. It must not be forgotten, and least of all one that the runner waits for.
+func TestWhatCannotBeSentIsToldOfAgain(t *testing.T) {
+	for path, want := range map[string]error{"f": nil, "_temp/_runner_file_commands/set_output_1": ErrUnread} {
+		heard := make(chan string, 9)
+		_, report, err := againstALiar(t, Defaults(), liar{
+			changes: []tree.Change{aFile(path, "text")},
+			give: func(l *link, req request) error {
+				return l.send(msgDone, result(req.id, syscall.EACCES).encode())
+			},
+			again: func(path string) { heard <- path },
+		})
+		close(heard) // it is to have heard it by now
+		if again := <-heard; again != path || !errors.Is(err, want) || len(report.Notes) != 1 {
+			t.Errorf("%s: %v, told again %q, %+v", path, err, again, report.Notes)
+		}
 	}
 }

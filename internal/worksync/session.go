@@ -78,6 +78,9 @@ type Traffic struct {
 	Bytes int64 `json:"bytes"`
 }
 
+// reserve is how many bytes are left free on the runner's disk, for the runner and whoever else is there.
+const reserve = 256 << 20
+
 // Open begins a session, or goes on with the one that left its state in the folder. One process at a time can:
 // ErrBusy says that another one does.
 func Open(opts Options) (*Session, error) {
@@ -88,7 +91,9 @@ func Open(opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := tree.Open(opts.Work, tree.Options{Side: tree.Host, Rules: opts.Config.Rules, Watch: opts.watch()})
+	t, err := tree.Open(opts.Work, tree.Options{
+		Side: tree.Host, Rules: opts.Config.Rules, Watch: opts.watch(), Reserve: reserve,
+	})
 	if err != nil {
 		return nil, errors.Join(err, j.close())
 	}

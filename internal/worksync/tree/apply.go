@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -221,7 +222,8 @@ type Writer struct {
 	temp  string
 	file  *os.File
 	hash  hash.Hash
-	n     int64
+	n     int64 // what has been written,
+	room  int64 // and up to where there is room for sure
 }
 
 // Create begins to make a file. What is at its path stays until Commit.
@@ -248,19 +250,76 @@ func (t *Tree) Create(c Change, mtime int64, terms Terms) (*Writer, error) {
 	return w, nil
 }
 
+// roomStep is how much is written before it is looked again whether there is room.
+const roomStep = 16 << 20
+
+// findRoom sees to it that the reserve is left.
+func (w *Writer) findRoom(n int) error {
+	if w.t.opts.Reserve == 0 || w.n+int64(n) <= w.room {
+		return nil
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Fstatfs(int(w.file.Fd()), &st); err != nil {
+		return err
+	}
+	if !spares(&st, w.t.opts.Reserve) {
+		return syscall.ENOSPC
+	}
+	w.room = w.n + max(int64(n), roomStep)
+	return nil
+}
+
+// spares says whether a disk has more room than the reserve, as far as it says.
+func spares(st *syscall.Statfs_t, reserve int64) bool {
+	size := uint64(max(st.Bsize, 1))
+	return st.Blocks == 0 || st.Bavail > min(uint64(reserve)/size, st.Blocks/20)
+}
+
 // Written is how much has been written.
 func (w *Writer) Written() int64 { return w.n }
 
-// Write appends to the file.
+// Write appends to the file. Where there is nothing but zeros, it leaves a hole: a file may be much longer than what it
+// takes on the disk.
 func (w *Writer) Write(p []byte) (int, error) {
-	n, err := w.file.Write(p)
-	w.hash.Write(p[:n])
-	w.n += int64(n)
-	if err != nil {
-		return n, fmt.Errorf("writing %s: %w", w.c.Path, err)
+	wrote := 0
+	for wrote < len(p) {
+		n, zero := run(p[wrote:], w.n)
+		if part := p[wrote : wrote+n]; !zero {
+			err := w.findRoom(n)
+			if err == nil {
+				_, err = w.file.WriteAt(part, w.n)
+			}
+			if err != nil {
+				return wrote, fmt.Errorf("writing %s: %w", w.c.Path, err)
+			}
+		}
+		w.hash.Write(p[wrote : wrote+n])
+		w.n += int64(n)
+		wrote += n
 	}
-	return n, nil
+	return wrote, nil
 }
+
+// hole is the smallest hole, and what holes are multiples of.
+const hole = 16 << 10
+
+// run is how many bytes at the start of p, which belong at an offset, can be written at once, or left out because all are
+// zero.
+func run(p []byte, offset int64) (n int, zero bool) {
+	for n < len(p) {
+		next := min(len(p), n+int(hole-(offset+int64(n))%hole))
+		if z := zeros(p[n:next]); n == 0 {
+			zero = z
+		} else if z != zero {
+			break
+		}
+		n = next
+	}
+	return n, zero
+}
+
+// zeros says that all bytes are zero.
+func zeros(p []byte) bool { return p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1]) }
 
 // Abort removes what has been written. After Commit it does nothing.
 func (w *Writer) Abort() {
@@ -290,7 +349,7 @@ func (w *Writer) Commit(sent Hash) error {
 	}
 	w.c.Mode |= 0o400
 	fd := int(w.file.Fd())
-	if err := errors.Join(syscall.Fchmod(fd, uint32(w.c.Mode)), setTimes(fd, w.mtime)); err != nil {
+	if err := errors.Join(syscall.Ftruncate(fd, w.n), syscall.Fchmod(fd, uint32(w.c.Mode)), setTimes(fd, w.mtime)); err != nil {
 		return fmt.Errorf("writing %s: %w", w.c.Path, err)
 	}
 	if err := w.rename(); err != nil {

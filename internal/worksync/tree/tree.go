@@ -24,6 +24,9 @@ type Options struct {
 	// ReadLater is the size from which a new file is not read to find out its hash: it has to be read anyway when it
 	// travels. 0: 8 MiB.
 	ReadLater int64
+	// Reserve is how many bytes others shall still find free on the disk when files have been written here; of a small
+	// disk it is a twentieth. What would take of it does not find room (ENOSPC).
+	Reserve int64
 }
 
 const defaultReadLater = 8 << 20
