@@ -228,6 +228,9 @@ type StepContainer struct {
 	// Root is where a container that is apart and alone has its work folder, which is empty. Its agent stays after the step,
 	// until the context of StartStep ends, so that the folder's files can be fetched.
 	Root string
+	// Over, unless it is nil, tells the engine that the step's result is known, so that the container ends by itself any moment:
+	// an engine that is reached by a network is sure of that end earlier then. Whoever has no result does not call it.
+	Over func()
 	// Gone is closed when the container has been removed; Err waits for that. It is nil however the container's
 	// process ended, or says why the engine could not run it, with the engine's command and output.
 	Gone <-chan struct{}

@@ -2,18 +2,21 @@ package kube
 
 import (
 	"context"
-	"net"
+	"errors"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/wait"
 )
 
 // Times of looking for an agent at its pod's address.
 const (
-	listenPause = 10 * time.Millisecond
-	listenDial  = time.Second
+	listenPause    = 10 * time.Millisecond
+	listenMaxPause = time.Second
+	listenDial     = 2 * time.Second
 )
 
 // awaitAddress waits until an agent listens at its pod's address, or its container has begun in the eyes of the API server:
@@ -27,13 +30,14 @@ func awaitAddress(ctx context.Context, l *lookout, p *podPlan, m *member) error 
 	defer stop()
 	heard := make(chan struct{})
 	if a := p.secure.address(addressed); a != nil {
+		dial, err := agent.TLSDialer(*a)
+		if err != nil {
+			return err
+		}
 		go func() {
-			for !answersAt(listening, a.Address) {
-				if !wait.For(listening, listenPause) {
-					return
-				}
+			if hear(listening, dial) {
+				close(heard)
 			}
-			close(heard)
 		}()
 	}
 	told := make(chan error, 1)
@@ -55,8 +59,33 @@ func begun(pod *corev1.Pod, m *member) bool {
 	return s != nil && (s.State.Running != nil || s.State.Terminated != nil)
 }
 
-// answersAt tells that something takes connections at an address.
-func answersAt(ctx context.Context, address string) bool {
-	conn, err := (&net.Dialer{Timeout: listenDial}).DialContext(ctx, "tcp", address)
-	return err == nil && conn.Close() == nil
+// hear dials until the agent itself answers, and tells whether it has before ctx ended.
+func hear(ctx context.Context, dial agent.Dialer) bool {
+	for start := time.Now(); answers(ctx, dial) != nil; {
+		if !wait.For(ctx, pace(start)) {
+			return false
+		}
+	}
+	return true
 }
+
+// pace is the pause before another try of what began at start: a small part of the time that it has taken so far.
+func pace(start time.Time) time.Duration {
+	return min(max(time.Since(start)/20, listenPause), listenMaxPause)
+}
+
+// answers dials an agent once. By an address that is a handshake with the certificates of both sides: in a service mesh
+// something takes connections for containers that are not there yet.
+func answers(ctx context.Context, dial agent.Dialer) error {
+	ctx, stop := context.WithTimeout(ctx, listenDial)
+	defer stop()
+	conn, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	conn.Close() // nothing was said
+	return nil
+}
+
+// nobodyListens tells that a machine is there, and no agent on it. A link that is cut for a while says nothing of that kind.
+func nobodyListens(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

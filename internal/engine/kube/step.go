@@ -25,7 +25,7 @@ import (
 // StartStep is part of engine.Engine. network is the pod of the job; without one the step goes to the runner's own pod, or
 // gets one of its own.
 func (d *Driver) StartStep(ctx context.Context, spec engine.ContainerSpec, network string, log io.Writer) (*engine.StepContainer, error) {
-	s := &stepRun{d: d, spec: spec, log: writers.NewLocked(log), gone: make(chan struct{}), room: newBudget(d.opts.Step.Schedule)}
+	s := &stepRun{d: d, spec: spec, log: writers.NewLocked(log), gone: make(chan struct{}), over: make(chan struct{}), room: newBudget(d.opts.Step.Schedule)}
 	running := make(chan struct{})
 	s.begins = sync.OnceFunc(func() { close(running) })
 	g, first := errgroup.WithContext(ctx)
@@ -65,8 +65,9 @@ type stepRun struct {
 	secure secrets
 	room   budget
 
-	begins func() // to be called when the container runs
-	ended  bool   // the container has ended by itself
+	begins func()        // to be called when the container runs
+	over   chan struct{} // closed: the step's result is known
+	ended  bool          // the container has ended by itself
 	gone   chan struct{}
 	err    error
 }
@@ -366,7 +367,7 @@ func ended(ctx context.Context, err error) error {
 func (s *stepRun) container() *engine.StepContainer {
 	c := &engine.StepContainer{
 		ID: containerID(s.pod.Name, s.member.name), Name: s.spec.Name, Env: s.member.env, Apart: s.mode == PodApart,
-		Agent: s.address(), Gone: s.gone,
+		Agent: s.address(), Gone: s.gone, Over: sync.OnceFunc(func() { close(s.over) }),
 		Err: func() error {
 			<-s.gone
 			return wrap(s.err, fmt.Sprintf("running %s (%s)", s.spec.Title, s.spec.Image))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/wait"
 )
 
@@ -19,7 +20,7 @@ func (s *stepRun) follow(ctx context.Context) {
 	defer stop(nil)
 	l := s.lookout()
 	go s.begin(running, l, stop)
-	go s.listen(running, stop)
+	go s.listen(running, l, stop)
 	s.err = s.watch(running, l)
 	if errors.Is(context.Cause(running), errStepEnded) {
 		s.err, s.ended = nil, true
@@ -34,9 +35,14 @@ func (s *stepRun) follow(ctx context.Context) {
 // errStepEnded: the step's container has ended.
 var errStepEnded = errors.New("the step's container has ended")
 
-// watch waits for the end of the container in the eyes of the API server.
+// outagePause is the time between two tries to follow a container's pod while the API server is away.
+const outagePause = 2 * time.Second
+
+// watch waits for the end of the container in the eyes of the API server. The step does not need that server, and outlives it:
+// only what it refuses ends the waiting.
 func (s *stepRun) watch(ctx context.Context, l *lookout) error {
-	updates := s.d.api.Follow(ctx, s.pod.Name, string(s.pod.UID))
+	follow := func() <-chan kubeapi.Update { return s.d.api.Follow(ctx, s.pod.Name, string(s.pod.UID)) }
+	updates := follow()
 	tick := time.NewTicker(eventPause)
 	defer tick.Stop()
 	for {
@@ -45,7 +51,11 @@ func (s *stepRun) watch(ctx context.Context, l *lookout) error {
 			if !isOpen {
 				return nil
 			}
-			if done, err := s.update(ctx, l, u.Pod, u.Err); done || err != nil {
+			if errors.Is(u.Err, engine.ErrUnavailable) {
+				l.say("the API server is away: the %s goes on without it", s.spec.Title)
+				wait.For(ctx, outagePause)
+				updates = follow()
+			} else if done, err := s.update(ctx, l, u.Pod, u.Err); done || err != nil {
 				return err
 			}
 		case <-tick.C:
@@ -69,8 +79,7 @@ func (s *stepRun) update(ctx context.Context, l *lookout, pod *corev1.Pod, err e
 	l.see(pod)
 	status := statusOf(pod, s.member.name)
 	if status != nil && status.State.Running != nil {
-		l.set(s.member.name)
-		s.begins()
+		s.runs(l)
 	}
 	if status != nil && status.State.Terminated != nil {
 		t := terminatedTrouble(status.State.Terminated)
@@ -95,39 +104,88 @@ func (s *stepRun) begin(ctx context.Context, l *lookout, stop context.CancelCaus
 	l.set(s.member.name)
 }
 
-// listen notices the end of the container by that of its agent: before the API server hears of it.
-func (s *stepRun) listen(ctx context.Context, stop context.CancelCauseFunc) {
-	alive := s.alive()
-	if alive == nil {
-		return
+// listen notices the beginning and the end of the container by those of its agent: before the API server hears of them.
+func (s *stepRun) listen(ctx context.Context, l *lookout, stop context.CancelCauseFunc) {
+	switch dial, reached := s.dialer(); {
+	case dial == nil:
+	case reached == byAddress:
+		s.listenFar(ctx, l, dial, stop)
+	default:
+		s.listenNear(ctx, l, dial, stop)
 	}
-	for !alive(ctx) {
-		if !wait.For(ctx, 20*time.Millisecond) {
+}
+
+// nearPause is the time between two looks at an agent's socket.
+const nearPause = 20 * time.Millisecond
+
+// listenNear asks at the agent's socket. Nothing is between here and there: who does not answer twice is gone.
+func (s *stepRun) listenNear(ctx context.Context, l *lookout, dial agent.Dialer, stop context.CancelCauseFunc) {
+	for answers(ctx, dial) != nil {
+		if !wait.For(ctx, nearPause) {
 			return
 		}
 	}
-	s.begins()
+	s.runs(l)
 	for misses := 0; misses < 2; {
-		if misses++; alive(ctx) {
+		if misses++; answers(ctx, dial) == nil {
 			misses = 0
 		}
-		if !wait.For(ctx, 20*time.Millisecond) {
+		if !wait.For(ctx, nearPause) {
 			return
 		}
 	}
 	stop(errStepEnded)
 }
 
-// alive tells whether the step's agent listens; nil: it has none that could be asked.
-func (s *stepRun) alive() func(context.Context) bool {
+// listenFar asks at the agent's address. A network that is away for a while, or that refuses in the agent's place, says nothing
+// of the step: whether its container goes on is for the API server to tell, until the step's result is known. From then on
+// the container is about to end, and has when nobody listens there any more.
+func (s *stepRun) listenFar(ctx context.Context, l *lookout, dial agent.Dialer, stop context.CancelCauseFunc) {
+	hearing, stopHearing := context.WithCancel(ctx)
+	defer stopHearing()
+	go func() {
+		defer stopHearing() // a short step may be over before
+		select {
+		case <-s.over:
+		case <-hearing.Done():
+		}
+	}()
+	if hear(hearing, dial) {
+		s.runs(l)
+	}
+	select {
+	case <-s.over:
+	case <-ctx.Done():
+		return
+	}
+	for start := time.Now(); !nobodyListens(answers(ctx, dial)); {
+		if !wait.For(ctx, pace(start)) {
+			return
+		}
+	}
+	stop(errStepEnded)
+}
+
+// runs notes that the container runs.
+func (s *stepRun) runs(l *lookout) {
+	l.set(s.member.name)
+	s.begins()
+}
+
+// dialer is the way to the step's agent; nil: it has none that could be asked.
+func (s *stepRun) dialer() (agent.Dialer, reach) {
 	m := s.member
-	if m.folder.rel != "" && (m.process == underAgent || serves(m.spec)) {
-		return func(ctx context.Context) bool { return agent.Alive(ctx, m.folder.base, m.folder.rel) }
-	}
 	if a := s.address(); a != nil && serves(m.spec) {
-		return func(ctx context.Context) bool { return answersAt(ctx, a.Address) }
+		dial, err := agent.TLSDialer(*a)
+		if err != nil {
+			return nil, byAddress // who dials the agent for the step's sake says why
+		}
+		return dial, byAddress
 	}
-	return nil
+	if m.folder.rel != "" && (m.process == underAgent || serves(m.spec)) {
+		return agent.SocketDialer(m.folder.base, m.folder.rel), bySocket
+	}
+	return nil, bySocket
 }
 
 // address is where the step's agent listens; nil: at its socket.

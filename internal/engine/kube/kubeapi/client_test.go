@@ -131,7 +131,7 @@ func TestPausesGrow(t *testing.T) {
 		}
 	})
 	_, err := c.Pod(ctx, "job")
-	if v := verdict.Of(err); !errors.Is(err, context.Canceled) || v.Whose != verdict.Infrastructure || v.Hint == "" {
+	if v := verdict.Of(err); !errors.Is(err, context.Canceled) || !errors.Is(err, engine.ErrUnavailable) || v.Whose != verdict.Infrastructure || v.Hint == "" {
 		t.Errorf("%v: %+v", err, v)
 	}
 	if len(pauses) != 12 || slices.Max(pauses) > 10*time.Second || pauses[11] < 2*time.Second || pauses[0] > time.Second {

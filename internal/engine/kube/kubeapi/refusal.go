@@ -60,6 +60,8 @@ func (c *Client) judge(q call, err error) judged {
 	case apierrors.IsUnauthorized(err):
 		return judged{ErrForbidden, verdict.Configuration,
 			"the API server does not know who asks: check " + c.place.Source + " (an expired token, a service account that was deleted)"}
+	case passing(err): // for as long as tries were made
+		return judged{engine.ErrUnavailable, verdict.Infrastructure, "is the API server overloaded, or being restarted? `kubectl get --raw /readyz` tells"}
 	case strings.Contains(text, "failed quota") && strings.Contains(text, "must specify"):
 		return judged{ErrInvalid, verdict.Configuration, "the namespace " + c.place.Namespace + " has a ResourceQuota, which wants every container " +
 			"to have requests and limits: set limits.cpus and limits.memory in gantry.yaml, or add a LimitRange with defaults to the namespace"}
@@ -83,7 +85,7 @@ func (c *Client) judge(q call, err error) judged {
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return judged{ErrInvalid, verdict.Configuration, "check the pod template and the container's options: `gantry render` shows the pod"}
 	}
-	return judged{nil, verdict.Infrastructure, "is the API server overloaded, or being restarted? `kubectl get --raw /readyz` tells"}
+	return judged{nil, verdict.Infrastructure, "what answers is no API server as gantry knows it: look at its answer above"}
 }
 
 // unanswered is about calls that brought no answer of the API server.
