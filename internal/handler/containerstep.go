@@ -154,8 +154,11 @@ func (s *containerStep) run(ctx context.Context, network string) (agent.Exit, er
 	failpoint.Hit("step-started")
 	exit, err := s.inside(ctx, c)
 	cancelled := ctx.Err() != nil
-	if err != nil && exit.Code == 0 || c.Root != "" {
+	switch {
+	case err != nil && exit.Code == 0, c.Root != "":
 		stop() // the engine removes the container
+	case c.Over != nil:
+		c.Over()
 	}
 	<-c.Gone
 	failpoint.Hit("step-gone")
@@ -205,7 +208,7 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 	s.handOver()
 	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec), Env: s.h.Env, Say: s.h.Log}
 	running, stop := untilGone(ctx, c)
-	exit, err := r.Run(running, step, false, 0)
+	exit, err := s.seek(running, r, step)
 	stop()
 	lost := stepLost(err)
 	if lost || exit.Signal == int(syscall.SIGKILL) { // an agent that is told to go kills its step
@@ -223,6 +226,20 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 		return exit, interrupted(ctx, "starting the step's container", err)
 	}
 	return exit, scriptstep.Verdict(step, exit)
+}
+
+// seek runs the step. An agent that is reached by a network is sought again and again when it is lost, as long as it keeps
+// its step: links come back. ctx ends when the container has.
+func (s *containerStep) seek(ctx context.Context, r *scriptstep.Runner, step *agent.Step) (agent.Exit, error) {
+	offset := int64(0)
+	for try := 0; ; try++ {
+		exit, err := r.Run(ctx, step, offset > 0, offset) // starting it again attaches, if the agent has heard of it
+		var lost *agent.LostError
+		if !errors.As(err, &lost) || r.Record.Container.Agent == nil || try == retriesOf(r.Record) || len(lost.Signals) > 0 || s.h.signalled() {
+			return exit, err
+		}
+		offset = lost.Offset
+	}
 }
 
 // errStepGone: the engine says that the step's container is gone.
