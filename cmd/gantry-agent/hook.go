@@ -93,13 +93,14 @@ type fast struct {
 	record  *jobrecord.Record
 	signals <-chan os.Signal
 	step    *agent.Step
+	runner  *scriptstep.Runner
 	exit    agent.Exit
 }
 
 func (f *fast) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, _ json.RawMessage) (hook.Result, error) {
 	f.step = scriptstep.NewStep(f.record, args)
-	r := &scriptstep.Runner{Record: f.record, Out: os.Stdout, Signals: f.signals, AgentStays: true, Env: os.Environ(), Say: os.Stderr}
-	exit, err := r.Run(ctx, f.step, false, 0)
+	f.runner = &scriptstep.Runner{Record: f.record, Out: os.Stdout, Signals: f.signals, AgentStays: true, Env: os.Environ(), Say: os.Stderr}
+	exit, err := f.runner.Run(ctx, f.step, false, 0)
 	f.exit = exit
 	return hook.Result{ExitCode: exit.Code}, err
 }
@@ -118,7 +119,11 @@ func (f *fast) handOver(lost *agent.LostError) []string {
 		signal = int(sig.(syscall.Signal)) // Notify sends no others
 	default:
 	}
-	args := []string{"--resume=" + f.step.ID + ":" + strconv.FormatInt(offset, 10)}
+	resume := "--resume=" + f.step.ID + ":" + strconv.FormatInt(offset, 10)
+	if progress, err := json.Marshal(f.runner.Progress); err == nil { // a struct of numbers and texts
+		resume += ":" + string(progress)
+	}
+	args := []string{resume}
 	if signal != 0 {
 		args = append(args, "--signal="+strconv.Itoa(signal))
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -55,7 +56,7 @@ Exit status: 0 done, the step's own status when a step fails, 1 when gantry coul
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&resume, "resume", "", "go on with a step: ID:OFFSET")
+	cmd.Flags().StringVar(&resume, "resume", "", "go on with a step: ID:OFFSET:PROGRESS")
 	cmd.Flags().IntVar(&signal, "signal", 0, "a signal that came before this program")
 	_ = cmd.Flags().MarkHidden("resume") // fails only for a flag that does not exist
 	_ = cmd.Flags().MarkHidden("signal") // as above
@@ -193,12 +194,17 @@ func parseResume(text string) (*handler.Resume, error) {
 	if text == "" {
 		return nil, nil
 	}
-	id, number, _ := strings.Cut(text, ":")
-	offset, err := strconv.ParseInt(number, 10, 64)
+	id, rest, _ := strings.Cut(text, ":")
+	number, progress, known := strings.Cut(rest, ":")
+	r := &handler.Resume{StepID: id}
+	var err error
+	if r.Offset, err = strconv.ParseInt(number, 10, 64); err == nil && known {
+		err = json.Unmarshal([]byte(progress), &r.Progress)
+	}
 	if err != nil {
 		return nil, verdict.New(verdict.Bug, "", "reading --resume %q: %w", text, err)
 	}
-	return &handler.Resume{StepID: id, Offset: offset}, nil
+	return r, nil
 }
 
 // override gives the command to the user's own program, with the same input and environment.

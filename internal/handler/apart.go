@@ -76,16 +76,17 @@ func (h *Handler) clear(ctx context.Context, rec *jobrecord.Record, root string)
 }
 
 // ownCopy gives a step's container that has a work folder of its own the runner's, as it is. forget is for the end.
-func (h *Handler) ownCopy(ctx context.Context, rec *jobrecord.Record, id, root string) (forget func(), err error) {
-	if rec.Sync, err = h.copyAt(id, root); err != nil {
+func (h *Handler) ownCopy(ctx context.Context, rec *jobrecord.Record, id string, c *engine.StepContainer) (forget func(), err error) {
+	if rec.Sync, err = h.copyAt(id, c.Root); err != nil {
 		return nil, err
 	}
 	rec.Sync.Keeper = nil // for one step
 	copied := h.copyOf(rec)
+	copied.Ended = func(context.Context) error { return gone(c) }
 	forget = func() {
 		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), clearTime)
 		defer stop()
-		h.say(func() error { return errors.Join(h.clear(ctx, rec, root), copied.Stop(ctx)) })
+		h.say(func() error { return errors.Join(h.clear(ctx, rec, c.Root), copied.Stop(ctx)) })
 	}
 	if err := copied.Start(ctx); err != nil {
 		forget()
@@ -128,7 +129,9 @@ func (h *Handler) copyOf(rec *jobrecord.Record) *scriptstep.Copy {
 	if rec.Sync == nil {
 		return nil
 	}
-	return scriptstep.NewCopy(rec, h.agentClient(rec), h.Env, h.Log)
+	c := scriptstep.NewCopy(rec, h.agentClient(rec), h.Env, h.Log)
+	c.Ended = func(ctx context.Context) error { return h.knownToBeOver(ctx, rec.Container.ID) }
+	return c
 }
 
 // forgetCopiesApart ends what keeps the copies of this runner's jobs in step, except one job's.

@@ -188,7 +188,7 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 		}
 	}
 	if c.Root != "" {
-		forget, err := s.h.ownCopy(ctx, rec, s.dir.id(), c.Root)
+		forget, err := s.h.ownCopy(ctx, rec, s.dir.id(), c)
 		if err != nil {
 			return agent.Exit{}, err
 		}
@@ -206,7 +206,10 @@ func (s *containerStep) inside(ctx context.Context, c *engine.StepContainer) (ag
 		return agent.Exit{}, interrupted(ctx, "starting the step's container", err)
 	}
 	s.handOver()
-	r := &scriptstep.Runner{Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec), Env: s.h.Env, Say: s.h.Log}
+	r := &scriptstep.Runner{
+		Record: rec, Out: s.h.Out, Signals: s.h.Signals, Dial: s.h.pipe(rec), Env: s.h.Env, Say: s.h.Log,
+		Ended: func(context.Context) error { return gone(c) },
+	}
 	running, stop := untilGone(ctx, c)
 	exit, err := s.seek(running, r, step)
 	stop()

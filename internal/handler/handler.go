@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/config"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/scriptstep"
 )
 
 // Labels of everything that gantry makes.
@@ -61,10 +62,11 @@ type Handler struct {
 	Resume *Resume
 }
 
-// Resume names a step that runs already and how much of its output is known.
+// Resume names a step that runs already, or has ended, and says how much of it is known.
 type Resume struct {
 	StepID string
-	Offset int64
+	Offset int64 // of its output
+	scriptstep.Progress
 }
 
 // Runner is the runner that calls.

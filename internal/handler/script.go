@@ -38,12 +38,17 @@ func (h *Handler) RunScriptStep(ctx context.Context, args *hook.ScriptStepArgs, 
 		return hook.Result{}, verdict.New(verdict.Bug, "the runner runs such steps on the host", "the job has no job container to run a step in")
 	}
 	failpoint.Hit("full-script")
-	r := &scriptstep.Runner{Record: rec, Out: h.Out, Signals: h.Signals, Dial: h.pipe(rec), Env: h.Env, Say: h.Log, AgentStays: true}
+	r := &scriptstep.Runner{
+		Record: rec, Out: h.Out, Signals: h.Signals, Dial: h.pipe(rec), Env: h.Env, Say: h.Log, AgentStays: true,
+		Ended: func(ctx context.Context) error { return h.knownToBeOver(ctx, rec.Container.ID) },
+	}
 	step := scriptstep.NewStep(rec, args)
 	resume, offset := false, int64(0)
 	if h.Resume != nil {
 		// Without output the agent may not have heard of the step: starting it again attaches if it has.
 		step.ID, resume, offset = h.Resume.StepID, h.Resume.Offset > 0, h.Resume.Offset
+		r.Progress = h.Resume.Progress
+		r.Hold(ctx, step.ID) // the engine may take its time, and a step that nobody has is ended
 		if cause := h.knownToBeOver(ctx, rec.Container.ID); cause != nil {
 			return hook.Result{}, cause
 		}

@@ -18,8 +18,13 @@ import (
 // Copy is the container's copy of a job's work folder, kept in step around whatever runs in the job's containers. That
 // of a job which has none is nil, and its methods do nothing.
 type Copy struct {
-	hook *worksync.Hook
-	say  io.Writer
+	// Ended says why the container does not run any more, if somebody can tell; nil: it may run. Without, nobody who calls
+	// can find out, and what the link breaks off ends with a *agent.LostError.
+	Ended func(context.Context) error
+
+	hook  *worksync.Hook
+	say   io.Writer
+	grace time.Duration
 }
 
 // NewCopy gives the copy of a job; client reaches the job container's agent, env is the hook's environment. What is left
@@ -31,7 +36,7 @@ func NewCopy(rec *jobrecord.Record, client *agent.Client, env []string, say io.W
 	if say == nil {
 		say = io.Discard
 	}
-	return &Copy{hook: &worksync.Hook{Work: rec.Work, Spec: *rec.Sync, Client: client, Env: env}, say: say}
+	return &Copy{hook: &worksync.Hook{Work: rec.Work, Spec: *rec.Sync, Client: client, Env: env}, say: say, grace: RemoteGrace}
 }
 
 // Start makes the copy, for prepare_job: the job container's agent has been claimed, and the job's record is saved.
@@ -39,7 +44,39 @@ func (c *Copy) Start(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	return c.tell(c.hook.Start(ctx))
+	once := c.hook.Start
+	return c.persist(ctx, func(ctx context.Context) (worksync.Report, error) {
+		defer func() { once = c.syncOf(tree.Host, "") }()
+		return once(ctx)
+	})
+}
+
+func (c *Copy) syncOf(wins tree.Side, step string) func(context.Context) (worksync.Report, error) {
+	return func(ctx context.Context) (worksync.Report, error) { return c.hook.Sync(ctx, wins, step) }
+}
+
+// persist does again what the link has broken off, until nothing has moved for RemoteGrace: that is how long a step is
+// kept, too. If the container has ended meanwhile, the error is why.
+func (c *Copy) persist(ctx context.Context, once func(context.Context) (worksync.Report, error)) error {
+	for moved := time.Now(); ; {
+		report, err := once(ctx)
+		err = c.tell(report, err)
+		if !errors.Is(err, worksync.ErrLost) {
+			return err
+		}
+		if c.Ended == nil {
+			return &agent.LostError{Err: err}
+		}
+		if cause := c.Ended(ctx); cause != nil {
+			return cause
+		}
+		if report.Moved {
+			moved = time.Now()
+		}
+		if time.Since(moved) > c.grace {
+			return err
+		}
+	}
 }
 
 // Before brings the copy up to date for a step. The step is this hook's until After: when the hook vanishes, the step is
@@ -57,13 +94,10 @@ func (c *Copy) before(ctx context.Context, step string, resume bool, signals <-c
 		return nil
 	}
 	ctx, stop := untilSignal(ctx, signals)
-	err := c.tell(c.hook.Sync(ctx, tree.Host, step))
+	err := c.persist(ctx, c.syncOf(tree.Host, step))
 	stop()
-	switch {
-	case errors.Is(context.Cause(ctx), errSignalled):
+	if errors.Is(context.Cause(ctx), errSignalled) {
 		return errSignalled
-	case errors.Is(err, worksync.ErrLost):
-		return &agent.LostError{ID: step, Err: err}
 	}
 	return err
 }
@@ -76,13 +110,7 @@ func (c *Copy) After(ctx context.Context, signals <-chan os.Signal) error {
 	ctx, stop := untilSignal(ctx, signals)
 	defer stop()
 	defer c.hook.Leave(context.WithoutCancel(ctx))
-	var err error
-	for deadline := time.Now().Add(RemoteGrace); ; {
-		err = c.tell(c.hook.Sync(ctx, tree.Container, ""))
-		if !errors.Is(err, worksync.ErrLost) || time.Now().After(deadline) {
-			return err
-		}
-	}
+	return c.persist(ctx, c.syncOf(tree.Container, ""))
 }
 
 // Stop forgets the copy, for cleanup_job. It may be called twice, and for a job whose preparation has failed.
@@ -109,6 +137,8 @@ func (c *Copy) tell(report worksync.Report, err error) error {
 	case errors.Is(err, worksync.ErrUnread):
 		return verdict.New(verdict.Workflow, "another user of the container has written it: have it readable for the user that the image runs as",
 			"keeping the work folder in step: %w", err)
+	case errors.Is(err, worksync.ErrLost):
+		return verdict.New(verdict.Infrastructure, "is the network between the runner and the pod broken, or the node?", "keeping the work folder in step: %w", err)
 	case errors.Is(err, worksync.ErrTooMany):
 		return verdict.New(verdict.Workflow, "leave out folders that the runner need not see, such as caches", "keeping the work folder in step: %w", err)
 	}

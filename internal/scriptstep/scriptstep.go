@@ -53,6 +53,22 @@ type Runner struct {
 	// for jobs that have one.
 	Env []string
 	Say io.Writer
+	// Ended is that of the Copy.
+	Ended func(context.Context) error
+	// Progress is nothing for a step that is new.
+	Progress
+
+	copied *Copy
+}
+
+// Progress is how far a step has come, beside its output, for a Runner that goes on with it where another one, of another
+// process perhaps, has lost it.
+type Progress struct {
+	// Began is when it was started: the record's StepTimeout counts from there.
+	Began time.Time `json:"began,omitzero"`
+	// Exit is how it has ended: only what it wrote has not been brought here yet. TimedOut says that its time was up.
+	Exit     *agent.Exit `json:"exit,omitempty"`
+	TimedOut bool        `json:"timedOut,omitempty"`
 }
 
 // NewStep makes the agent's step from the runner's arguments.
@@ -85,25 +101,61 @@ func NewStepID() string {
 }
 
 // Run runs a step to its end, from offset of its output on (0: start it). A *agent.LostError asks the caller to
-// find out what became of the container, and to come again with its offset.
+// find out what became of the container, and to come again with its offset and the Runner's Progress.
 //
 // The container's copy of the work folder, if it has one, is brought up to date before the step, and this machine's after
 // it, however the step has ended.
 func (r *Runner) Run(ctx context.Context, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
 	c := r.client()
-	copied := NewCopy(r.Record, c, r.Env, r.Say)
-	if err := copied.before(ctx, step.ID, resume, r.Signals); err != nil {
+	copied := r.copyBy(c)
+	var lost *agent.LostError
+	if err := copied.before(ctx, step.ID, resume || r.Exit != nil, r.Signals); err != nil {
+		if errors.As(err, &lost) {
+			lost.ID = step.ID
+		}
 		return agent.Exit{}, err
 	}
-	exit, err := r.provideAndRun(ctx, c, step, resume, offset)
-	var lost *agent.LostError
+	exit, err := r.toItsEnd(ctx, c, step, resume, offset)
 	if errors.As(err, &lost) {
 		return exit, err // somebody else goes on with it
 	}
-	if after := copied.After(ctx, r.Signals); after != nil && (err == nil || exit.Code == 0) {
+	switch after := copied.After(ctx, r.Signals); {
+	case errors.As(after, &lost) && r.Exit != nil:
+		lost.ID, lost.Offset = step.ID, exit.Output
+		return exit, lost // as above
+	case after != nil && lost == nil && (err == nil || exit.Code == 0):
 		err = after
 	}
 	return exit, err
+}
+
+// Hold takes over a step of another process before anything else is done for it: one that nobody has is ended.
+func (r *Runner) Hold(ctx context.Context, step string) {
+	_ = r.copyBy(r.client()).before(ctx, step, true, nil) // it only tells
+}
+
+// copyBy is the container's copy of the work folder. It has the step as long as it is there.
+func (r *Runner) copyBy(c *agent.Client) *Copy {
+	if r.copied == nil {
+		if r.copied = NewCopy(r.Record, c, r.Env, r.Say); r.copied != nil {
+			r.copied.Ended = r.Ended
+		}
+	}
+	return r.copied
+}
+
+// toItsEnd runs the step, unless it has ended already.
+func (r *Runner) toItsEnd(ctx context.Context, c *agent.Client, step *agent.Step, resume bool, offset int64) (agent.Exit, error) {
+	if r.Exit == nil {
+		if exit, err := r.provideAndRun(ctx, c, step, resume, offset); err != nil {
+			return exit, err
+		}
+	}
+	if r.TimedOut {
+		return *r.Exit, verdict.New(verdict.Configuration, "timeouts.step of gantry.yaml bounds every step on this runner",
+			"the step took longer than %v and was stopped", r.Record.StepTimeout)
+	}
+	return *r.Exit, nil
 }
 
 // provideAndRun brings the step's program along if the container has it not.
@@ -141,12 +193,12 @@ func (r *Runner) run(ctx context.Context, c *agent.Client, step *agent.Step, res
 	} else {
 		exit, err = c.Run(ctx, step, r.Out, signals)
 	}
-	if err == nil && timedOut() {
-		return exit, verdict.New(verdict.Configuration, "timeouts.step of gantry.yaml bounds every step on this runner",
-			"the step took longer than %v and was stopped", r.Record.StepTimeout)
-	}
-	if err == nil && r.AgentStays && exit.Signal == int(syscall.SIGKILL) {
+	late := timedOut()
+	if err == nil && !late && r.AgentStays && exit.Signal == int(syscall.SIGKILL) {
 		err = r.stillThere(ctx, c, step.ID, exit)
+	}
+	if err == nil {
+		r.Exit, r.TimedOut = &exit, late
 	}
 	return exit, err
 }
@@ -169,9 +221,12 @@ func (r *Runner) withTimeout() (signals <-chan os.Signal, timedOut func() bool, 
 	if r.Record.StepTimeout <= 0 {
 		return r.Signals, func() bool { return false }, func() {}
 	}
+	if r.Began.IsZero() {
+		r.Began = time.Now()
+	}
 	merged := make(chan os.Signal, 8)
 	done, fired := make(chan struct{}), make(chan struct{})
-	timer := time.NewTimer(r.Record.StepTimeout)
+	timer := time.NewTimer(time.Until(r.Began.Add(r.Record.StepTimeout)))
 	go func() {
 		defer timer.Stop()
 		for {
