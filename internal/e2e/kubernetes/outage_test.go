@@ -56,6 +56,30 @@ func TestStepsOutliveTheClustersOwnParts(t *testing.T) {
 	})
 }
 
+// An action goes on while packets to its agent are lost: for a moment, and for so long that its connection is given up.
+func TestAnActionOutlivesTheLinkToItsAgent(t *testing.T) {
+	p := places()[2]
+	if !kubetest.Inside() {
+		r, env := p.pod(t)
+		var end func()
+		deeds{
+			"drop packets":     func() string { end = r.DropTo(t, 7443, 8500); return "" }, // where agents listen
+			"let them through": func() string { end(); return "" },
+		}.enter(t, r, env...)
+		return
+	}
+	r := p.runner(t)
+	ok(t, r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox))))
+	for _, away := range []time.Duration{5 * time.Second, 25 * time.Second} {
+		outlives(t, r, actionStep, fmt.Sprintf("packets to the agent are lost for %s", away), func() {
+			ask(t, "drop packets")
+			time.Sleep(away)
+			ask(t, "let them through")
+		})
+	}
+	ok(t, r.Cleanup(t.Context()))
+}
+
 // enterToBreak enters a runner's pod, where API server and kubelet can be broken.
 func enterToBreak(t *testing.T, p place) {
 	c := kubetest.Open(t)

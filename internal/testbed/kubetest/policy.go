@@ -12,8 +12,8 @@ import (
 )
 
 // DropTo has everything dropped that the runner's pod sends to TCP ports of others, as a NetworkPolicy of the cluster would:
-// the testbed's own node has no network that heeds one.
-func (r *Runner) DropTo(t testing.TB, first, last int) {
+// the testbed's own node has no network that heeds one. end lets it through again.
+func (r *Runner) DropTo(t testing.TB, first, last int) (end func()) {
 	t.Helper()
 	r.cluster.Own(t)
 	l := r.inside.(*local)
@@ -23,9 +23,13 @@ func (r *Runner) DropTo(t testing.TB, first, last int) {
 		t.Fatalf("finding the pod's network: %v", err)
 	}
 	ports := strconv.Itoa(first) + ":" + strconv.Itoa(last)
-	out, err := exec.CommandContext(t.Context(), "nsenter", "--target", strings.TrimSpace(string(pid)), "--net", "--",
-		"iptables", "-w", "-A", "OUTPUT", "!", "-o", "lo", "-p", "tcp", "--dport", ports, "-j", "DROP").CombinedOutput()
-	if err != nil {
-		t.Fatalf("cutting the pod off: %v: %s", err, out)
+	change := func(what string) {
+		out, err := exec.CommandContext(t.Context(), "nsenter", "--target", strings.TrimSpace(string(pid)), "--net", "--",
+			"iptables", "-w", what, "OUTPUT", "!", "-o", "lo", "-p", "tcp", "--dport", ports, "-j", "DROP").CombinedOutput()
+		if err != nil {
+			t.Errorf("cutting the pod off: %v: %s", err, out)
+		}
 	}
+	change("-A")
+	return func() { change("-D") }
 }
