@@ -69,7 +69,9 @@ func (a liar) serve(_ context.Context, conn net.Conn, in *bufio.Reader, _ json.R
 		case msgEnd:
 			err = a.done(l, put)
 		case msgAgain:
-			a.again(string(payload))
+			if a.again != nil {
+				a.again(string(payload))
+			}
 		}
 	}
 }
@@ -330,7 +332,6 @@ func TestWhatTheContainerSaysIsMadePrintable(t *testing.T) {
 		give: func(l *link, req request) error {
 			return l.send(msgDone, done{id: req.id, code: doneNot, text: bad}.encode())
 		},
-		again: func(string) {},
 	}
 	_, report, err := againstALiar(t, Defaults(), a)
 	lines := report.Lines()
