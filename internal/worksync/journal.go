@@ -78,23 +78,23 @@ func (j *journal) load(t *tree.Tree) (last token, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return last, nil
 	}
-	var known known
+	var k known
 	if err == nil {
-		known, err = parse(data)
+		k, err = parse(data)
 	}
 	if err == nil {
-		err = t.Load(known.names)
+		err = j.goOn(k)
 	}
 	if err == nil {
-		err = j.goOn(known)
+		err = t.Load(k.names)
 	}
 	if err != nil {
 		return token{}, j.lose()
 	}
-	for _, c := range known.intents {
+	for _, c := range k.intents {
 		t.Expect(c)
 	}
-	return known.last, nil
+	return k.last, nil
 }
 
 // known is what a journal says.
