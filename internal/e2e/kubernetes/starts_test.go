@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	mathrand "math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -123,6 +125,17 @@ func (m *meter) pod() (time.Duration, error) {
 	return took, m.calm()
 }
 
+// newJob removes what the steps so far have needed, as the runner does before a job.
+func (m *meter) newJob() {
+	for _, pattern := range []string{"_temp/*.sh", "_temp/_runner_file_commands/*"} {
+		files, err := filepath.Glob(filepath.Join(m.r.Work, pattern))
+		must(m.T, err)
+		for _, f := range files {
+			must(m.T, os.Remove(f))
+		}
+	}
+}
+
 // calm waits until the node has done away with what was there.
 func (m *meter) calm() error {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
@@ -174,6 +187,7 @@ func (m *meter) job() {
 	if m.p.mode == rbac.InPod {
 		start, what = func() (time.Duration, error) { return m.ephemeral(m.self.Pod) }, "prepare_job; start of an ephemeral container"
 	}
+	m.newJob()
 	must(m.T, m.calm())
 	all := m.inTurns(10,
 		anytime(func() (time.Duration, error) { return figures.Timed(func() error { m.prepare(); return nil }) }),
