@@ -61,7 +61,7 @@ func replace(source, target string, settle func(*os.File) error) (err error) {
 
 // What passes between HandOver and TakeOver.
 const (
-	takenSuffix  = ".taken"
+	takenName    = ".taken" // in the folder of the copy
 	handOverLook = 5 * time.Millisecond
 	// takerEnds is how long the process that has taken over may need to end, before its container does.
 	takerEnds = 500 * time.Millisecond
@@ -74,11 +74,14 @@ func HandOver(source, target string) error {
 	if err := install(source, target, func(*os.File) error { return nil }); err != nil {
 		return err
 	}
-	taken := target + takenSuffix
+	taken := filepath.Join(filepath.Dir(target), takenName)
 	if err := appears(taken); err != nil {
 		return fmt.Errorf("waiting until the agent is taken over: %w", err)
 	}
 	time.Sleep(takerEnds)
+	if err := os.Remove(taken); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the agent was taken over: %w", err)
+	}
 	return nil
 }
 
@@ -86,7 +89,7 @@ func HandOver(source, target string) error {
 func TakeOver(target string) error {
 	err := appears(target)
 	if err == nil {
-		err = os.WriteFile(target+takenSuffix, nil, 0o600)
+		err = os.WriteFile(filepath.Join(filepath.Dir(target), takenName), nil, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("taking the agent over: %w", err)

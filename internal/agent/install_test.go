@@ -23,6 +23,9 @@ func TestAnAgentIsHandedOver(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	if left, err := os.ReadDir(filepath.Dir(target)); len(left) != 1 {
+		t.Errorf("beside the agent there are %v (%v)", left, err)
+	}
 	if text, err := os.ReadFile(target); string(text) != "program" || err != nil {
 		t.Errorf("%q: %v", text, err)
 	}
