@@ -149,6 +149,26 @@ func TestContainersAreThoseOfOtherPodsAndThoseAdded(t *testing.T) {
 	}
 }
 
+// What has prepared a pod and ended well is over, as an init container is; in a pod that has ended as a whole, something is left.
+func TestWhatHasPreparedAPodDoesNotCount(t *testing.T) {
+	goesOn, ended := pod("job", "prepares", "job"), pod("left", "job")
+	for p, phase := range map[*corev1.Pod]corev1.PodPhase{&goesOn: corev1.PodRunning, &ended: corev1.PodSucceeded} {
+		p.Status.Phase = phase
+		p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+	}
+	all, err := (&cluster{pods: []corev1.Pod{runnersPod(), goesOn, ended}}).good(t).Containers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, one := range all[2:] { // the first are in the runner's pod
+		ids = append(ids, one.ID)
+	}
+	if want := []string{"job/job", "left/job"}; !slices.Equal(ids, want) {
+		t.Errorf("%q, want %q", ids, want)
+	}
+}
+
 // Hooks call containers by different names.
 func TestAContainerIsFoundByAnyOfItsNames(t *testing.T) {
 	c := (&cluster{pods: []corev1.Pod{runnersPod(), pod("job", "job", "redis")}}).good(t)

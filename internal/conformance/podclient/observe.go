@@ -14,7 +14,8 @@ import (
 )
 
 // Containers are those of all pods, but for the runner's own. Of the containers that were added to a pod those that have
-// ended, or cannot start, do not count: they cannot be removed.
+// ended, or cannot start, do not count: they cannot be removed. Neither do those that have ended well in a pod that goes on: they
+// have prepared it, as init containers do.
 func (c *Client) Containers(ctx context.Context) ([]*conformance.Container, error) {
 	pods, err := c.pods(ctx)
 	if err != nil {
@@ -53,7 +54,10 @@ func (c *Client) members(pod *corev1.Pod) []member {
 	var all []member
 	if pod.Name != c.pod {
 		for _, spec := range pod.Spec.Containers {
-			all = append(all, member{pod, spec, statusOf(pod.Status.ContainerStatuses, spec.Name)})
+			m := member{pod, spec, statusOf(pod.Status.ContainerStatuses, spec.Name)}
+			if !m.hasPrepared() {
+				all = append(all, m)
+			}
 		}
 	}
 	for _, e := range pod.Spec.EphemeralContainers {
@@ -63,6 +67,12 @@ func (c *Client) members(pod *corev1.Pod) []member {
 		}
 	}
 	return all
+}
+
+// hasPrepared says whether a container has ended well before the others of its pod.
+func (m *member) hasPrepared() bool {
+	ended := m.status != nil && m.status.State.Terminated != nil && m.status.State.Terminated.ExitCode == 0
+	return ended && m.pod.Status.Phase == corev1.PodRunning
 }
 
 // goesOn says whether a container runs, or is about to: what is told of it comes late.
