@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/agent/agenttest"
 )
 
 // The test binary is its own supervisor: the agent starts /proc/self/exe.
@@ -29,13 +30,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(7)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "supervise" {
-		if err := agent.Supervise(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	agenttest.Supervise()
 	if len(os.Args) > 1 && os.Args[1] == "pipe" {
 		config, err := agent.ParseServe(os.Args[2:])
 		if err == nil {

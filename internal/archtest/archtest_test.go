@@ -93,7 +93,7 @@ func TestSources(t *testing.T) {
 // (failpoint is empty unless built for them).
 func ownsTheProcess(path string) bool {
 	return slices.ContainsFunc([]string{"cmd", "internal/cli", "internal/testbed", "internal/bench",
-		"internal/failpoint", "internal/conformance/mutants/cmd", "examples", "test"},
+		"internal/failpoint", "internal/agent/agenttest", "internal/conformance/mutants/cmd", "examples", "test"},
 		func(dir string) bool { return within(path, dir) })
 }
 

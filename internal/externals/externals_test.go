@@ -12,19 +12,14 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/agent/agenttest"
 	"github.com/gantry-ci/gantry/internal/externals"
 	"github.com/gantry-ci/gantry/internal/worksync"
 )
 
 // TestMain makes the test binary the supervisor that its agents start.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "supervise" {
-		if err := agent.Supervise(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	agenttest.Supervise()
 	os.Exit(m.Run())
 }
 
