@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,7 +100,7 @@ func walk(t testing.TB, dir string) map[string]tree.Entry {
 	t.Helper()
 	all := map[string]tree.Entry{}
 	must(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || p == dir {
+		if err != nil || p == dir || unfinished(d.Name()) {
 			return err
 		}
 		rel, err := filepath.Rel(dir, p)
@@ -123,9 +124,28 @@ func walk(t testing.TB, dir string) map[string]tree.Entry {
 	return all
 }
 
+// unfinished says that a name is none of the job's.
+func unfinished(name string) bool { return strings.HasPrefix(name, tree.TempPrefix) }
+
+// nothingUnfinished waits until no such file is left: a keeper that starts tries with one whether the kernel tells of
+// changes, and removes it at once.
+func nothingUnfinished(t testing.TB, dir string) {
+	t.Helper()
+	waitFor(t, "the end of unfinished files", func() bool {
+		left := false
+		must(t, filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+			left = left || unfinished(d.Name())
+			return err
+		}))
+		return !left
+	})
+}
+
 // same fails unless both folders hold the same.
 func (p *pair) same(t testing.TB) map[string]tree.Entry {
 	t.Helper()
+	nothingUnfinished(t, p.host)
+	nothingUnfinished(t, p.pod)
 	host, pod := walk(t, p.host), walk(t, p.pod)
 	if diff := cmp.Diff(host, pod); diff != "" {
 		t.Fatalf("host and container differ: %s", diff)
