@@ -58,10 +58,11 @@ test: build testbed
 	go mod download
 	$(TESTBED) run -- go test -p 1 -timeout 45m $$(go list ./... | grep -vxF "$$(go list $(KUBERNETES))")
 
-# The first time, the node's programs are built, which takes minutes.
+# The first time, the node's programs are built, which takes minutes. The tests mostly wait for the cluster, so that more of
+# them run at once than there are cores.
 test-kubernetes: build testbed
 	go mod download
-	$(TESTBED) run --only kubernetes,buildkit,registry,rootless -- go test -p 1 -timeout 40m $(KUBERNETES)
+	$(TESTBED) run --only kubernetes,buildkit,registry,rootless -- go test -p 1 -parallel 4 -timeout 40m $(KUBERNETES)
 
 # Without an engine the tests that need one skip themselves, which CI=true would turn into failures.
 race:

@@ -65,7 +65,7 @@ func told(requests map[string]int) string {
 // and opens the stream.
 func TestScriptStepsAskTheAPIServerForNothing(t *testing.T) {
 	const steps = 20
-	everywhere(t, func(t *testing.T, p place) {
+	sideBySide(t, func(t *testing.T, p place) {
 		if !kubetest.Inside() {
 			audited(t, p)
 			return

@@ -18,6 +18,7 @@ import (
 // However often the link to the job's pod is cut, at whatever byte, a step's output is complete and its status its own: by
 // TLS to the pod's address, and by an exec stream through the API server, which every request of the hook goes through.
 func TestOutputIsCompleteHoweverOftenALinkIsCut(t *testing.T) {
+	alongside(t)
 	p := place{"pod, no volume", kubetest.NoVolume, rbac.Pod, rbac.None}
 	if p.outside(t) {
 		return

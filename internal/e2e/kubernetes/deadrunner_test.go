@@ -21,6 +21,7 @@ const endFile = "/gantry-test/end"
 // A runner whose pod is deleted in the middle of a job leaves nothing: everything belongs to its pod. One whose pod has
 // ended but is still there leaves its job, which `gantry gc` of another runner removes.
 func TestADeadRunnerLeavesNothing(t *testing.T) {
+	alongside(t)
 	p := place{"pod, no volume", kubetest.NoVolume, rbac.Pod, rbac.None}
 	if kubetest.Inside() {
 		if os.Getenv("COLLECT") == "" {

@@ -22,7 +22,7 @@ const envBuildah = "GANTRY_TEST_BUILDAH"
 // A Dockerfile action is built in the runner's container, pushed to a private registry, and runs from there with its own
 // ENTRYPOINT; the next run finds it built.
 func TestADockerfileAction(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
+	sideBySide(t, func(t *testing.T, p place) {
 		if !kubetest.Inside() {
 			buildah := kubetest.Portable(t, "buildah", "registry")
 			r, env := p.pod(t, func(s *kubetest.RunnerSpec) { s.Copy = append(s.Copy, buildah) })

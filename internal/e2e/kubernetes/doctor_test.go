@@ -21,6 +21,7 @@ import (
 // to say that the engine is Kubernetes.
 // (What the doctor finds in each mode is for TestDocumentedScaleSets.)
 func TestAJobAfterTheDoctors(t *testing.T) {
+	alongside(t)
 	p := place{"in-pod", kubetest.OwnVolume, rbac.InPod, ""}
 	if !kubetest.Inside() {
 		r, env := p.pod(t)

@@ -26,7 +26,7 @@ const nodeSize = 100 << 20
 // The runner's node lies in the runner's image. It comes to the job container with the first step that asks for it, and
 // only once; nothing else of the runner's externals does.
 func TestActionsHaveTheRunnersNode(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
+	sideBySide(t, func(t *testing.T, p place) {
 		if !p.outside(t) {
 			playActions(t, p.runner(t), p.volume == rbac.None)
 		}

@@ -15,7 +15,7 @@ import (
 
 // A job runs through the hook with nothing but the Role that `gantry rbac` prints.
 func TestAJobFromPrepareToCleanup(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
+	sideBySide(t, func(t *testing.T, p place) {
 		if !p.outside(t) {
 			playJob(t, p.runner(t))
 		}

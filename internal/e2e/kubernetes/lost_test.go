@@ -17,11 +17,13 @@ import (
 // A step whose pod is deleted, or whose container is killed because its memory is used up, fails within seconds, and says
 // why and whose problem it is.
 func TestAStepWhosePodGoesAwaySaysWhy(t *testing.T) {
+	alongside(t)
 	for _, p := range places() {
 		if p.mode != rbac.Pod {
 			continue // the runner's own pod would take the runner with it
 		}
 		t.Run(p.name, func(t *testing.T) {
+			alongside(t)
 			if p.outside(t) {
 				return
 			}

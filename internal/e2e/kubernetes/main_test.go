@@ -52,21 +52,29 @@ func places() []place {
 	}
 }
 
-// everywhere runs a test for every place: first outside, where it starts a runner's pod and enters it, then in there.
+// everywhere runs a test for every place: first outside, where it starts a runner's pod and enters it, then in there. No
+// other test runs meanwhile.
 func everywhere(t *testing.T, test func(t *testing.T, p place)) {
 	for _, p := range places() {
 		t.Run(p.name, func(t *testing.T) { test(t, p) })
 	}
 }
 
-// sideBySide does that for all places at once: for tests that mostly wait, and measure nothing.
+// sideBySide does that for all places at once, beside other tests: for those that break nothing which others use, and
+// measure nothing. They mostly wait.
 func sideBySide(t *testing.T, test func(t *testing.T, p place)) {
+	alongside(t)
 	everywhere(t, func(t *testing.T, p place) {
-		if !kubetest.Inside() {
-			t.Parallel()
-		}
+		alongside(t)
 		test(t, p)
 	})
+}
+
+// alongside has a test run beside others. In a runner's pod there is only one.
+func alongside(t *testing.T) {
+	if !kubetest.Inside() {
+		t.Parallel()
+	}
 }
 
 // outside tells that this is not the runner's pod, in which the test goes on under the Role that `gantry rbac` prints.

@@ -58,6 +58,7 @@ func TestStepsOutliveTheClustersOwnParts(t *testing.T) {
 
 // An action goes on while packets to its agent are lost: for a moment, and for so long that its connection is given up.
 func TestAnActionOutlivesTheLinkToItsAgent(t *testing.T) {
+	alongside(t)
 	p := places()[2]
 	if !kubetest.Inside() {
 		r, env := p.pod(t)
@@ -156,7 +157,7 @@ func outlives(t *testing.T, r *fakerunner.Runner, run func(*testing.T, *fakerunn
 		t.Logf("%s: the fault took %s of a step of %s, %d lines (%d bytes) are as they were printed", what, took.Round(time.Millisecond),
 			time.Since(start).Round(time.Millisecond), n, len(res.Stdout))
 	default:
-		t.Fatalf("%s: the step has ended before the fault was over: %s", what, res.Output())
+		t.Fatalf("%s: the step has ended before the fault was over, after %s: %s", what, time.Since(start), res.Stderr)
 	}
 }
 

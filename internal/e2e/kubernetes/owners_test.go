@@ -18,7 +18,7 @@ import (
 // afterwards. A folder that only is a volume's top is no reason to do anything. (Without a shared volume, the runner writes all
 // files itself.)
 func TestFilesOfRootBelongToTheRunnerAfterwards(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
+	sideBySide(t, func(t *testing.T, p place) {
 		if p.volume == rbac.None {
 			return
 		}
@@ -49,6 +49,7 @@ func TestFilesOfRootBelongToTheRunnerAfterwards(t *testing.T) {
 // An image's user that is not the runner's writes to the workspace and to file commands, also where the job's pod may be on
 // another node, so that its agent is reached at its address.
 func TestAnotherUserWritesWhereTheSchedulerChoosesTheNode(t *testing.T) {
+	alongside(t)
 	p := places()[1]
 	if !kubetest.Inside() {
 		r, env := p.pod(t, func(spec *kubetest.RunnerSpec) { spec.UID = 1001 })

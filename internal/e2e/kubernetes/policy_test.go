@@ -15,6 +15,7 @@ import (
 // Where the network keeps the runner from jobs' pods, everything goes through the API server: in a job with a container, in
 // one that has services only, and in one that has nothing.
 func TestANetworkPolicyBetweenRunnerAndJob(t *testing.T) {
+	alongside(t)
 	p := places()[2]
 	if !kubetest.Inside() {
 		r, env := p.pod(t)

@@ -28,10 +28,12 @@ import (
 // finds nothing to complain of, and plays a job in the mode that the page is about. All that under the Pod Security level
 // restricted.
 func TestDocumentedScaleSets(t *testing.T) {
+	alongside(t)
 	c := kubetest.Open(t)
 	image := runnerImage(t, c)
 	for mode, s := range documentedScaleSets(t) {
 		t.Run(mode, func(t *testing.T) {
+			alongside(t)
 			namespace := c.Namespace(t, "pod-security.kubernetes.io/enforce=restricted")
 			c.Create(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gantry-pod"},
 				Data: map[string]string{"pod.yaml": "metadata: {labels: {team: build}}\n"}})

@@ -13,6 +13,7 @@ import (
 // Two runners of a namespace that nothing but their pods tells apart, neither the runner's name nor the path of its state, do
 // not remove each other's jobs: not before a job, and not after it.
 func TestRunnersOfTheSameNameLeaveEachOthersJobsAlone(t *testing.T) {
+	alongside(t)
 	p := place{"pod, no volume", kubetest.NoVolume, rbac.Pod, rbac.None}
 	if kubetest.Inside() {
 		r := p.runner(t)

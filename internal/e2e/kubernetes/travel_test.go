@@ -22,6 +22,7 @@ func apartFromAll() place { return place{"pod, no volume", kubetest.NoVolume, rb
 // What the runner itself reads and writes between the steps of a job is on both sides, without a volume that both mount;
 // and what is not is said.
 func TestTheRunnerAndTheJobsPodHaveTheSameFiles(t *testing.T) {
+	alongside(t)
 	p := apartFromAll()
 	if p.outside(t) {
 		return
@@ -84,6 +85,7 @@ func TestTheRunnerAndTheJobsPodHaveTheSameFiles(t *testing.T) {
 
 // Only what has changed travels, and no more of it than can be compressed.
 func TestOnlyWhatHasChangedTravels(t *testing.T) {
+	alongside(t)
 	p := apartFromAll()
 	if p.outside(t) {
 		return
@@ -124,6 +126,7 @@ func sent(t *testing.T, r *fakerunner.Runner, script string) float64 {
 
 // A container action has the runner's files also where no job container has a copy of them, and brings its own back.
 func TestAContainerActionAloneHasTheRunnersFiles(t *testing.T) {
+	alongside(t)
 	p := apartFromAll()
 	if p.outside(t) {
 		return

@@ -132,6 +132,7 @@ func shown(t *testing.T, r *fakerunner.Runner, words, whose string, job *hook.Co
 
 // The image that brings the agent may fail to come at first; the job starts all the same, once it comes.
 func TestAnAgentWhoseImageComesLate(t *testing.T) {
+	alongside(t)
 	p := places()[2]
 	if !kubetest.Inside() {
 		r, env := p.pod(t)

@@ -202,6 +202,7 @@ func (s *scene) run(c *agent.Client, script string) string {
 
 // A job container sees what the runner mounts, knows its services by their names, and the pod shows no secret.
 func TestAJobContainerIsAsOnDocker(t *testing.T) {
+	t.Parallel()
 	inEveryMode(t, func(s *scene) {
 		spec, dir := s.jobContainer(testbed.Busybox)
 		job := s.start(&spec, s.service("redis", testbed.Redis))
@@ -255,6 +256,7 @@ func (s *scene) checkNoSecrets(pod string) {
 
 // A container step sees the job's workspace and services, whatever the image.
 func TestAContainerStepSeesTheJob(t *testing.T) {
+	t.Parallel()
 	inEveryMode(t, func(s *scene) {
 		spec, jobDir := s.jobContainer(testbed.Busybox)
 		job := s.start(&spec, s.service("redis", testbed.Redis))
@@ -289,6 +291,7 @@ func TestAContainerStepSeesTheJob(t *testing.T) {
 
 // A step of a job without a container has a place too.
 func TestAContainerStepWithoutAJob(t *testing.T) {
+	t.Parallel()
 	inEveryMode(t, func(s *scene) {
 		step, dir := s.stepContainer(testbed.Busybox)
 		sc, err := s.StartStep(s.Context(), step, "", &s.log)

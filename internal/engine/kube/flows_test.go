@@ -96,6 +96,7 @@ func runs(pod *corev1.Pod) bool {
 
 // A pod that its node refuses is made again, until it finds room.
 func TestAPodThatItsNodeRefusesIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	refusals := 2
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) {
 		s.Kubelet = func(pod *corev1.Pod) bool {
@@ -122,6 +123,7 @@ func TestAPodThatItsNodeRefusesIsMadeAgain(t *testing.T) {
 
 // What the cluster only notes as an event is told, and is in the error when the time is over.
 func TestAVolumeThatCannotBeMountedIsTold(t *testing.T) {
+	t.Parallel()
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) {
 		s.Kubelet = func(pod *corev1.Pod) bool {
 			pod.Spec.NodeName = "node1"
@@ -142,6 +144,7 @@ func TestAVolumeThatCannotBeMountedIsTold(t *testing.T) {
 
 // A pod that is deleted while its job starts fails it at once.
 func TestAPodThatIsDeletedFailsItsJob(t *testing.T) {
+	t.Parallel()
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) {
 		s.Kubelet = func(pod *corev1.Pod) bool {
 			go deletePod(t, s, pod.Name)
@@ -167,6 +170,7 @@ func deletePod(t *testing.T, s *kubefake.Server, name string) {
 
 // The connection may break at any time while a job starts and is removed: there is one pod, then none, and no secret.
 func TestABrokenConnectionLeavesOnePodOrNone(t *testing.T) {
+	t.Parallel()
 	for seed := range 20 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -209,6 +213,7 @@ func TestABrokenConnectionLeavesOnePodOrNone(t *testing.T) {
 
 // The pod carries who made it, so that the cluster removes it with its runner; its secret is another object.
 func TestWhatIsMadeBelongsToTheRunner(t *testing.T) {
+	t.Parallel()
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none", Labels: map[string]string{"io.gantry/repository": "a-b"}}, func(s *kubefake.Server) {
 		s.Kubelet = func(pod *corev1.Pod) bool { return pod.Name != "runner-1" && runs(pod) }
 		s.Put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "runner-1", UID: "u1"}, Spec: corev1.PodSpec{
@@ -253,6 +258,7 @@ func TestWhatIsMadeBelongsToTheRunner(t *testing.T) {
 
 // Credentials of several jobs share a secret in the runner's namespace, and each job takes its own back.
 func TestCredentialsAreLentAndTakenBack(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	work := filepath.Join(dir, "work")
 	if err := os.MkdirAll(filepath.Join(work, "_temp"), 0o755); err != nil {
@@ -318,6 +324,7 @@ func TestCredentialsAreLentAndTakenBack(t *testing.T) {
 
 // Without a secret to lend them through, in-pod mode says what the runner's pod has to name.
 func TestCredentialsNeedASecretThatThePodNames(t *testing.T) {
+	t.Parallel()
 	work := filepath.Join(t.TempDir(), "work")
 	if err := os.MkdirAll(filepath.Join(work, "_temp"), 0o755); err != nil {
 		t.Fatal(err)

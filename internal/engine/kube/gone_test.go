@@ -19,6 +19,7 @@ import (
 
 // Who looks for a container whose pod was taken away learns what the cluster has noted about that.
 func TestAContainerWhosePodIsGoneSaysWhatTheClusterNoted(t *testing.T) {
+	t.Parallel()
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) { s.Kubelet = runs })
 	job, err := f.StartJob(t.Context(), f.job(), &f.log)
 	if err != nil {
@@ -39,6 +40,7 @@ func TestAContainerWhosePodIsGoneSaysWhatTheClusterNoted(t *testing.T) {
 
 // What is worse because a permission is missing that gantry can do without is told, with what to add to the Role.
 func TestWhatIsWorseWithoutAPermissionIsTold(t *testing.T) {
+	t.Parallel()
 	f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none"}, func(s *kubefake.Server) {
 		s.Kubelet = func(*corev1.Pod) bool { return false }
 		s.Before = func(w http.ResponseWriter, r *http.Request) bool {

@@ -116,6 +116,7 @@ func ids(all []engine.Object) (ids []string) {
 
 // Credentials of another runner's job are not listed, whatever its labels are.
 func TestAnotherRunnersCredentialsAreNotListed(t *testing.T) {
+	t.Parallel()
 	l := newLenders(t, "one", "two")
 	l.start("one", "j1")
 	l.start("two", "j2")
@@ -130,6 +131,7 @@ func TestAnotherRunnersCredentialsAreNotListed(t *testing.T) {
 
 // `gantry gc` finds the credentials that dead runners have left under the Role of in-pod mode, whatever the secret is called.
 func TestCredentialsOfDeadRunnersAreFound(t *testing.T) {
+	t.Parallel()
 	l := newLenders(t, "alive", "gone", "replaced", "ended")
 	for _, name := range []string{"alive", "gone", "replaced", "ended"} {
 		l.start(name, "job-"+name)
@@ -155,6 +157,7 @@ func TestCredentialsOfDeadRunnersAreFound(t *testing.T) {
 
 // Without anybody's `gantry gc`, the next job that lends takes the credentials of dead runners out.
 func TestTheNextJobTakesCredentialsOfTheDeadOut(t *testing.T) {
+	t.Parallel()
 	l := newLenders(t, "alive", "gone", "next")
 	l.start("alive", "j1")
 	l.start("gone", "j2")

@@ -31,6 +31,7 @@ func restricted(spec *kubetest.RunnerSpec) {
 
 // Under the Pod Security level "restricted", images whose user is not root work, and others are refused with a reason.
 func TestPodSecurityRestricted(t *testing.T) {
+	t.Parallel()
 	inEveryMode(t, func(s *scene) {
 		spec, dir := s.jobContainer(testbed.NonRoot)
 		job := s.start(&spec)
@@ -167,6 +168,7 @@ func TestAFullNamespace(t *testing.T) {
 
 // Without any setting the mode is what the cluster allows, and the log says why.
 func TestTheModeIsChosenByWhatIsAllowed(t *testing.T) {
+	t.Parallel()
 	drop := func(resource string, verbs ...string) func(*kubetest.RunnerSpec) {
 		return func(spec *kubetest.RunnerSpec) {
 			var left []rbacv1.PolicyRule
@@ -251,6 +253,7 @@ func TestAForbiddenRequestNamesTheRule(t *testing.T) {
 
 // A template reaches the real pod, and what it adds lives beside what gantry needs.
 func TestATemplateOnARealNode(t *testing.T) {
+	t.Parallel()
 	text := `
 metadata: {labels: {team: blue}}
 spec:

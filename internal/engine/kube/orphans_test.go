@@ -14,6 +14,7 @@ import (
 
 // What jobs left is found when their runner's pod is gone, has been replaced, or has ended; nothing else is touched.
 func TestOrphansOfDeadRunners(t *testing.T) {
+	t.Parallel()
 	s := kubefake.New(t)
 	s.Kubelet = func(pod *corev1.Pod) bool { return len(pod.OwnerReferences) > 0 && runs(pod) }
 	runner := func(name string, phase corev1.PodPhase) {

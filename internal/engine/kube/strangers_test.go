@@ -91,6 +91,7 @@ func (c *crowd) shows(d *kube.Driver, labels map[string]string, jobs ...string) 
 // Labels do not tell runners of one namespace apart. What another runner's pod owns is not this one's to list, and so not
 // to remove, at the end of a job (by the runner's label) or by `gantry gc` (by the state folder's); and nobody is asked for it.
 func TestAnotherRunnersJobIsNotListed(t *testing.T) {
+	t.Parallel()
 	c := newCrowd(t, "one", "two")
 	one, two := c.in("one", nil), c.in("two", nil)
 	c.start(one, "j1")
@@ -116,6 +117,7 @@ func TestAnotherRunnersJobIsNotListed(t *testing.T) {
 
 // A list of everything is one: `gantry gc --all` asks for it by role.
 func TestEverythingIsEverybodys(t *testing.T) {
+	t.Parallel()
 	c := newCrowd(t, "one", "two")
 	c.start(c.in("one", nil), "j1")
 	c.start(c.in("two", nil), "j2")
@@ -132,6 +134,7 @@ func TestEverythingIsEverybodys(t *testing.T) {
 // A runner in no pod goes by labels, and so do all where nobody owns an object. A runner whose pod was made anew, by the same
 // name, removes what was left by the one before.
 func TestWhatIsNoOtherRunnersIsListed(t *testing.T) {
+	t.Parallel()
 	labels := map[string]string{"io.gantry.runner": "abcdef"}
 	c := newCrowd(t, "one")
 	c.start(c.in("", nil), "j0")
@@ -145,6 +148,7 @@ func TestWhatIsNoOtherRunnersIsListed(t *testing.T) {
 
 // What an administrator's labels are called is no way to lose a job.
 func TestGantrysOwnLabelsStay(t *testing.T) {
+	t.Parallel()
 	c := newCrowd(t, "one")
 	d := c.in("one", map[string]string{"io.gantry/job": "build", "io.gantry/runner": "x", "io.gantry/job-name": "build", "runner-pod": "x"})
 	c.start(d, "j1")
