@@ -55,7 +55,17 @@ func Self(name string) Process {
 // Alive tells whether the process still runs; a zombie does not.
 func (p Process) Alive() bool {
 	started, state := Stat(p.PID)
-	return started != "" && started == p.Started && state != "Z" && state != "X"
+	return started != "" && started == p.Started && state != "X" && (state != "Z" || p.threads() > 1)
+}
+
+// threads are how many the process has. While it is killed, its first one may be a zombie already when others still hold
+// its ports.
+func (p Process) threads() int {
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	if err != nil {
+		return 0
+	}
+	return len(all)
 }
 
 // Signal sends a signal, unless the process has ended.

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,6 +33,44 @@ func TestReadyShowsTheLogOfADaemonThatEnds(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("it is noticed only after %v", took)
+	}
+}
+
+// leaderless has this program become one whose first thread has ended, and another has not: so is a program for a moment
+// when it is killed.
+const leaderless = "GANTRY_TEST_LEADERLESS"
+
+func init() {
+	if os.Getenv(leaderless) == "" {
+		return
+	}
+	runtime.LockOSThread() // init runs on the first thread
+	go func() { time.Sleep(time.Minute) }()
+	_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
+}
+
+func TestAProcessIsAliveAsLongAsAnyThreadOfIt(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), leaderless+"=1")
+	p, err := Start("leaderless", filepath.Join(t.TempDir(), "log"), cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.End(0) })
+	if err := Poll(t.Context(), 10*time.Second, func() error {
+		if _, state := Stat(p.PID); state != "Z" {
+			return errors.New("its first thread is " + state)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Alive() {
+		t.Error("a process whose first thread has ended is called dead, and others still run")
+	}
+	p.End(0)
+	if p.Alive() {
+		t.Error("it was killed, and is alive")
 	}
 }
 

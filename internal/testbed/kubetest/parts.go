@@ -57,12 +57,17 @@ func (p *Part) Kill(t testing.TB) {
 // Start starts the part, unless it runs, and returns once it works.
 func (p *Part) Start(t testing.TB) {
 	t.Helper()
-	if s := p.read(t); !s.Process.Alive() {
-		if _, err := s.Start(p.file); err != nil {
+	s := p.read(t)
+	if !s.Process.Alive() {
+		var err error
+		if s.Process, err = s.Start(p.file); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, p.name, p.works)
+	ctx := context.WithoutCancel(t.Context())
+	if err := s.Process.Ready(ctx, func() error { return p.works(ctx) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Restart kills the part and starts it again.
