@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/printable"
 	"github.com/gantry-ci/gantry/internal/wait"
 )
 
@@ -335,7 +336,7 @@ func refused(payload []byte) error {
 		return fmt.Errorf("decoding the agent's refusal: %w", err)
 	}
 	if r.Kind == refusedUnknown || r.Kind == refusedOffset {
-		return fmt.Errorf("%w: %s", ErrForgotten, r.Message)
+		return fmt.Errorf("%w: %s", ErrForgotten, printable.Text(r.Message))
 	}
-	return fmt.Errorf("%w: %s", ErrRefused, r.Message)
+	return fmt.Errorf("%w: %s", ErrRefused, printable.Text(r.Message))
 }

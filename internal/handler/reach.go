@@ -8,6 +8,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/jobrecord"
+	"github.com/gantry-ci/gantry/internal/printable"
 	"github.com/gantry-ci/gantry/internal/scriptstep"
 )
 
@@ -89,6 +90,6 @@ func (h *Handler) pipe(rec *jobrecord.Record) agent.Dialer {
 // a host is not there.
 func (h *Handler) sayUndone(hello agent.Hello) {
 	for _, u := range hello.Undone {
-		h.logf("gantry: the %s %s could not be made in the container: %s", u.What, u.Name, u.Why)
+		h.logf("gantry: the %s %s could not be made in the container: %s", printable.Text(u.What), printable.Text(u.Name), printable.Text(u.Why))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gantry-ci/gantry/internal/printable"
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
 )
 
@@ -103,7 +104,7 @@ func (r *round) notFetched(d done) error {
 	}
 	j.done = true
 	if d.code != doneGone { // one that is gone is told of the next time anyway
-		what := "could not be read in the container: " + printable(d.text)
+		what := "could not be read in the container: " + printable.Text(d.text)
 		r.note(j.Path, what)
 		r.misses(j.Path, what)
 		r.retell = append(r.retell, j.Path)
@@ -117,7 +118,7 @@ var ErrUnread = errors.New("what a step has written for the runner cannot be rea
 // misses has a step fail of which the runner would not get what it has written for it: it would go on without a word.
 func (r *round) misses(p, what string) {
 	if r.lost == nil && r.wins == tree.Container && r.opts.Config.waits(p) {
-		r.lost = fmt.Errorf("%w: %s %s", ErrUnread, printable(p), printable(what))
+		r.lost = fmt.Errorf("%w: %s %s", ErrUnread, printable.Text(p), printable.Text(what))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/printable"
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
 )
 
@@ -122,9 +123,9 @@ func (d done) error() error {
 	case doneWell:
 		return nil
 	case doneFull:
-		return final(fmt.Errorf("%w: %s", ErrContainerFull, printable(d.text)))
+		return final(fmt.Errorf("%w: %s", ErrContainerFull, printable.Text(d.text)))
 	case doneCorrupt:
-		return errors.New(printable(d.text))
+		return errors.New(printable.Text(d.text))
 	}
-	return final(errors.New(printable(d.text)))
+	return final(errors.New(printable.Text(d.text)))
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/gantry-ci/gantry/internal/printable"
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
 )
 
@@ -183,7 +184,7 @@ func (r *round) add(n tree.Note) {
 		r.unsaid++
 		return
 	}
-	n.Path, n.What = printable(n.Path), printable(n.What)
+	n.Path, n.What = printable.Text(n.Path), printable.Text(n.What)
 	r.notes = append(r.notes, n)
 }
 
@@ -302,7 +303,7 @@ func (r *round) answer(kind byte, payload []byte) error {
 			return fmt.Errorf("decoding the agent's answer: %w", err)
 		}
 		if end.Error != "" {
-			return errors.New("the agent cannot tell what has changed: " + printable(end.Error))
+			return errors.New("the agent cannot tell what has changed: " + printable.Text(end.Error))
 		}
 		r.heard = &end
 		r.progress.Add(1)
@@ -380,12 +381,12 @@ func (r *round) result(payload []byte) error {
 	case d.id >= uint64(len(r.answered)) || r.answered[d.id] != asked:
 		return final(errUnasked)
 	case d.code == doneFull:
-		return final(fmt.Errorf("%w: %s", ErrContainerFull, printable(d.text)))
+		return final(fmt.Errorf("%w: %s", ErrContainerFull, printable.Text(d.text)))
 	case d.code == doneWell && d.offset == 0:
 		r.answered[d.id] = well
 	default:
 		r.answered[d.id] = unasked
-		d.text = printable(d.text)
+		d.text = printable.Text(d.text)
 		r.results = append(r.results, d)
 	}
 	return nil

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/gantry-ci/gantry/internal/agent"
+	"github.com/gantry-ci/gantry/internal/printable"
 	"github.com/gantry-ci/gantry/internal/worksync/tree"
 )
 
@@ -39,10 +36,10 @@ func (r Report) Lines() []string {
 			return append(lines, fmt.Sprintf("work folder: and %d more", len(r.Notes)-i))
 		}
 		if n.Path == "" {
-			lines = append(lines, "the work folder "+printable(n.What))
+			lines = append(lines, "the work folder "+printable.Text(n.What))
 			continue
 		}
-		lines = append(lines, "work folder: "+printable(n.Path)+" "+printable(n.What))
+		lines = append(lines, "work folder: "+printable.Text(n.Path)+" "+printable.Text(n.What))
 	}
 	return lines
 }
@@ -62,25 +59,6 @@ func some(notes []tree.Note, first []string) []tree.Note {
 	slices.SortStableFunc(notes, func(a, b tree.Note) int { return rank(a) - rank(b) })
 	what := fmt.Sprintf("has %d more names in the container of which something was left out", len(notes)-maxLines)
 	return append(notes[:maxLines:maxLines], tree.Note{What: what})
-}
-
-// longest is how many bytes of what the container says are said in a log.
-const longest = 300
-
-// printable makes a path or a text of the container's harmless in a log: it is one line of bounded length, without what
-// a terminal would obey.
-func printable(text string) string {
-	cut, end := "", longest
-	if len(text) > longest {
-		for end > longest-utf8.UTFMax && !utf8.RuneStart(text[end]) {
-			end--
-		}
-		text, cut = text[:end], "…"
-	}
-	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(text) {
-		text = strconv.Quote(text)
-	}
-	return text + cut
 }
 
 // wireError is an error on its way from the keeper to a hook. Its code is that of a sentinel, if it is one.
