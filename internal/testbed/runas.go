@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -154,11 +155,15 @@ func userDir(t *testing.T, e *Engine) string {
 	return dir
 }
 
+// copyFile copies a program. No other test starts one meanwhile: for a moment it would hold the copy open for writing, which
+// cannot be started then.
 func copyFile(to, from string) error {
 	content, err := os.ReadFile(from)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", from, err)
 	}
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(to, content, 0o755); err != nil {
 		return fmt.Errorf("writing %s: %w", to, err)
 	}
