@@ -53,10 +53,10 @@ testbed:
 KUBERNETES := ./internal/testbed/kubetest ./internal/podspec/... ./internal/engine/kube ./internal/imagebuild ./internal/e2e/kubernetes
 
 # The engines run in a network of their own, without a way out: modules are fetched before. Packages are tested one
-# after the other, because they share the engines.
+# after the other, because they share the engines; tests wait for them often enough that three at once suit two cores.
 test: build testbed
 	go mod download
-	$(TESTBED) run -- go test -p 1 -timeout 45m $$(go list ./... | grep -vxF "$$(go list $(KUBERNETES))")
+	$(TESTBED) run -- go test -p 1 -parallel 3 -timeout 45m $$(go list ./... | grep -vxF "$$(go list $(KUBERNETES))")
 
 # The first time, the node's programs are built, which takes minutes. The tests mostly wait for the cluster, so that more of
 # them run at once than there are cores.
@@ -99,7 +99,7 @@ govulncheck:
 
 faults: testbed
 	go mod download
-	$(TESTBED) run -- go test -count=1 -v -timeout 20m -run 'Killed|Failpoint' ./internal/e2e
+	GANTRY_TEST_ALL_FAULTS=1 $(TESTBED) run -- go test -count=1 -v -timeout 20m -run 'Killed|Failpoint' ./internal/e2e
 	$(TESTBED) run --only kubernetes,registry -- go test -count=1 -v -timeout 30m -run 'Killed|Cut|Outlive|GoesAway|DeadRunner' ./internal/e2e/kubernetes
 
 # Every broken hook against the cases that must find it and against others that must not; `make test` tries a sample.

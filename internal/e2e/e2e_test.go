@@ -78,7 +78,7 @@ func eachEngine(t *testing.T, begin func(*testing.T), test func(t *testing.T, e 
 	for _, e := range testbed.Engines(t) {
 		t.Run(e.Label, func(t *testing.T) {
 			begin(t)
-			if testbed.RunAs(t, e, envBin+"="+os.Getenv(envBin)) {
+			if testbed.RunAs(t, e, envBin+"="+os.Getenv(envBin), envAllFaults+"="+os.Getenv(envAllFaults)) {
 				return
 			}
 			test(t, e)

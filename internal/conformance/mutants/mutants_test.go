@@ -99,7 +99,7 @@ const (
 	// sampleSize is how many mutants a sample has, at least.
 	sampleSize = 25
 	// sampleInnocents is beside how many innocents each of them is tried.
-	sampleInnocents = 6
+	sampleInnocents = 3
 )
 
 // chosen are the mutants of a sample: some for the cases of every area.

@@ -38,6 +38,9 @@ func TestAStepWhosePodGoesAwaySaysWhy(t *testing.T) {
 			job.CreateOptions = "--memory 64m"
 			ok(t, r.Prepare(t.Context(), job))
 			loses(t, r, scriptStep, "out of memory", "echo begun; tail /dev/zero", func() {}, "gantry: workflow: ", "memory")
+			// As where the kernel kills a container as a whole: its first program is the first to go.
+			loses(t, r, scriptStep, "out of memory, agent and all", "echo 1000 >/proc/1/oom_score_adj; echo begun; tail /dev/zero", func() {},
+				"gantry: workflow: ", "OOMKilled")
 			ok(t, r.Cleanup(t.Context()))
 		})
 	}
