@@ -64,10 +64,11 @@ test-kubernetes: build testbed
 	go mod download
 	$(TESTBED) run --only kubernetes,buildkit,registry,rootless -- go test -p 1 -parallel 4 -timeout 40m $(KUBERNETES)
 
-# Without an engine the tests that need one skip themselves, which CI=true would turn into failures.
+# Without an engine the tests that need one skip themselves, which CI=true would turn into failures. Many of the others wait
+# for processes and timeouts.
 race:
 	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev" >&2; exit 1; }
-	CI= CGO_ENABLED=1 go test -race -timeout 10m ./...
+	CI= CGO_ENABLED=1 go test -race -p 4 -timeout 10m ./...
 
 lint: vet staticcheck deadcode govulncheck
 

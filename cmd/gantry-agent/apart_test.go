@@ -225,7 +225,8 @@ func TestACancelledStepReturnsItsFiles(t *testing.T) {
 // The network could be away for a minute; a hook that is killed is not.
 func TestAStepWhoseHookIsKilledIsEndedSoon(t *testing.T) {
 	a := newApart(t, nil)
-	cmd, _ := a.hook(t, `trap 'touch $WORK/ended; exit' TERM; touch $WORK/ready; sleep 100 & wait`)
+	// The shell may see its child's end before the signal that is meant for both.
+	cmd, _ := a.hook(t, `trap 'touch $WORK/ended' EXIT; trap exit TERM; touch $WORK/ready; sleep 100 & wait`)
 	must(t, cmd.Start())
 	waitFor(t, "the step", func() bool { _, err := os.Stat(filepath.Join(a.pod, "ready")); return err == nil })
 	must(t, cmd.Process.Kill())
