@@ -233,7 +233,7 @@ func TestAStepWhoseClientVanishedIsEnded(t *testing.T) {
 func TestTheNextStepRunsAfterOneKilledEverything(t *testing.T) {
 	c, _ := start(t, agent.ServerOptions{})
 	// Stands for `kill -9 -1` as root in a container: the waiting supervisor dies too.
-	run(t, c, sh(`pkill -9 -f "gantry-agent supervise" || kill -9 $(pgrep -f "gantry-agent supervise")`))
+	run(t, c, sh(fmt.Sprintf(`pkill -9 -P %d -f "gantry-agent supervise"`, os.Getpid())))
 	if out, exit := run(t, c, sh("echo fine")); out != "fine\n" || exit.Code != 0 {
 		t.Errorf("got %q, %+v", out, exit)
 	}
