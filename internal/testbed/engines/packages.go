@@ -87,6 +87,11 @@ func Prepare(ctx context.Context, only []string, talk io.Writer) error {
 	if err := supply(ctx, only, missing, talk); err != nil {
 		return err
 	}
+	return Build(ctx, only, talk)
+}
+
+// Build makes the programs of the parts that no package has. Where they have been made before, it does nothing.
+func Build(ctx context.Context, only []string, talk io.Writer) error {
 	if slices.Contains(only, "buildkit") {
 		if _, err := buildBuildKit(ctx, talk); err != nil {
 			return err

@@ -22,7 +22,9 @@ const usage = `testbed starts real container engines for tests.
   testbed run --only kubernetes -- go test ./...
   testbed up --dir /tmp/tb       then: . /tmp/tb/env
   testbed down --dir /tmp/tb
+  testbed build --only kubernetes,buildkit
 
+build makes programs that no package has, which takes minutes the first time; run and up do so too.
 run exits with the command's status, with 1 when the tests left containers or networks behind,
 and with 3 when an engine could not be started.
 `
@@ -42,7 +44,7 @@ type options struct {
 }
 
 func dispatch(ctx context.Context, args []string) int {
-	commands := map[string]func(context.Context, options) int{"run": run, "up": up, "down": down}
+	commands := map[string]func(context.Context, options) int{"run": run, "up": up, "down": down, "build": build}
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		return exitUsage
@@ -76,7 +78,7 @@ func parse(args []string) (options, error) {
 	if args[0] == "run" && len(opts.command) == 0 {
 		return opts, errors.New("run needs a command after --")
 	}
-	if args[0] != "run" && opts.dir == "" {
+	if (args[0] == "up" || args[0] == "down") && opts.dir == "" {
 		return opts, errors.New(args[0] + " needs --dir")
 	}
 	return opts, absolute(&opts.dir)
@@ -190,6 +192,14 @@ func up(ctx context.Context, opts options) int {
 		return exitStart
 	}
 	fmt.Printf(". %s\n", filepath.Join(bed.Dir, "env"))
+	return 0
+}
+
+func build(ctx context.Context, opts options) int {
+	if err := engines.Build(ctx, opts.only, os.Stderr); err != nil {
+		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
+		return exitStart
+	}
 	return 0
 }
 

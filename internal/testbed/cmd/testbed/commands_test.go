@@ -15,6 +15,7 @@ func TestParse(t *testing.T) {
 		{[]string{"run"}, nil, true},
 		{[]string{"run", "--only", "dokcer", "--", "true"}, nil, true},
 		{[]string{"up"}, nil, true},
+		{[]string{"build", "--only", "kubernetes"}, nil, false},
 		{[]string{"down", "--dir", "/tmp/x"}, nil, false},
 	} {
 		opts, err := parse(c.args)

@@ -4,6 +4,7 @@
 //	testbed run --only kubernetes -- COMMAND…
 //	testbed up --dir DIR [--only …]
 //	testbed down --dir DIR
+//	testbed build --only kubernetes,buildkit
 //
 // See the package documentation of internal/testbed.
 package main
