@@ -119,6 +119,9 @@ func (m *meter) measure() {
 	}
 	m.ok(m.r.Cleanup(m.Context()))
 	m.job()
+	if m.p.mode == rbac.Pod {
+		m.services()
+	}
 	for i := range m.rows {
 		m.rows[i].Where = m.p.name
 	}

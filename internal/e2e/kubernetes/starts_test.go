@@ -105,8 +105,8 @@ func (m *meter) ephemeral(pod string) (time.Duration, error) {
 	return took, nil
 }
 
-// pod is the start of a pod of one container, as `kubectl run` asks for it.
-func (m *meter) pod() (time.Duration, error) {
+// pod is the start of a pod of one container, as `kubectl run` asks for it, after native side-cars.
+func (m *meter) pod(sidecars int) (time.Duration, error) {
 	c := m.plain("1000")
 	grace := int64(0)
 	pod := &corev1.Pod{
@@ -114,6 +114,12 @@ func (m *meter) pod() (time.Duration, error) {
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{c}, RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
 		},
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	for range sidecars {
+		sidecar := m.plain("1000")
+		sidecar.RestartPolicy = &always
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, sidecar)
 	}
 	took, err := m.started(pod.Name, c.Name, func() error { m.c.Create(m.T, pod); return nil })
 	if err != nil {
@@ -183,7 +189,7 @@ func (m *meter) containerStep() {
 
 // job measures prepare_job beside the start of the container, or pod, that it needs; and cleanup_job.
 func (m *meter) job() {
-	start, what := m.pod, "prepare_job; start of a pod"
+	start, what := func() (time.Duration, error) { return m.pod(0) }, "prepare_job; start of a pod"
 	if m.p.mode == rbac.InPod {
 		start, what = func() (time.Duration, error) { return m.ephemeral(m.self.Pod) }, "prepare_job; start of an ephemeral container"
 	}
@@ -201,4 +207,25 @@ func (m *meter) job() {
 	m.add(figures.Compared(what, all[0], all[2], "at most 1.3x + 200 ms", func(t, start time.Duration) bool {
 		return t <= start*13/10+200*time.Millisecond
 	}), figures.Compared("cleanup_job", all[1], nil, "", func(_, _ time.Duration) bool { return true }))
+}
+
+// services measures prepare_job for a job with services beside the start of a pod that has as many native side-cars.
+func (m *meter) services() {
+	const n = 3
+	var services []hook.Container
+	for range n {
+		services = append(services, hook.Container{Image: image(m.T, testbed.Busybox), EntryPoint: "sleep", EntryPointArgs: []string{"1000"}})
+	}
+	all := m.inTurns(10,
+		anytime(func() (time.Duration, error) {
+			return figures.Timed(func() error {
+				return m.r.Prepare(m.Context(), m.r.JobContainer(image(m.T, testbed.Busybox)), services...).Err
+			})
+		}),
+		func() (time.Duration, error) {
+			m.ok(m.r.Cleanup(m.Context()))
+			return 0, m.calm()
+		}, anytime(func() (time.Duration, error) { return m.pod(n) }))
+	m.add(figures.Compared(fmt.Sprintf("prepare_job with %d services; start of a pod with %[1]d native side-cars", n), all[0], all[2], "",
+		func(_, _ time.Duration) bool { return true }))
 }
