@@ -110,7 +110,7 @@ func TestABackgroundStepThatDoesNotEnd(t *testing.T) {
 		    runs-on: self-hosted
 		    container: alpine
 		    steps:
-		      - {name: stubborn, id: stubborn, background: true, run: "trap '' INT; touch up; while :; do sleep 0.05; done"}
+		      - {name: stubborn, id: stubborn, background: true, run: "trap '' INT; touch up; while [ -e up ]; do sleep 0.05; done"}
 		      - {run: "while [ ! -e up ]; do sleep 0.02; done"}
 		      - {cancel: stubborn}
 		      - {name: last, run: "echo ${{ steps.stubborn.outcome }}"}
