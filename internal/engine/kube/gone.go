@@ -38,7 +38,7 @@ func (d *Driver) gone(ctx context.Context, pod string) error {
 // lastNoted is what the cluster has noted about the end of a pod, the latest last. The node does it a moment after it has
 // ended the pod.
 func (d *Driver) lastNoted(ctx context.Context, pod string) (all []string) {
-	const tries = 30
+	const tries = 60
 	for try := 0; len(all) == 0 && try < tries; try++ {
 		if try > 0 && !wait.For(ctx, 50*time.Millisecond) {
 			return nil
