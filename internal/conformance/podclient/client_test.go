@@ -132,7 +132,9 @@ func TestOnlyARunnersPodCanTell(t *testing.T) {
 }
 
 func TestContainersAreThoseOfOtherPodsAndThoseAdded(t *testing.T) {
-	c := (&cluster{pods: []corev1.Pod{runnersPod(), pod("job", "job", "redis")}}).good(t)
+	job, always := pod("job", "job", "redis"), corev1.ContainerRestartPolicyAlways
+	job.Spec.InitContainers = []corev1.Container{{Name: "prepares"}, {Name: "postgres", RestartPolicy: &always}}
+	c := (&cluster{pods: []corev1.Pod{runnersPod(), job}}).good(t)
 	all, err := c.Containers(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +143,7 @@ func TestContainersAreThoseOfOtherPodsAndThoseAdded(t *testing.T) {
 	for _, one := range all {
 		ids = append(ids, one.ID)
 	}
-	if want := []string{"runner/added", "runner/new", "job/job", "job/redis"}; !slices.Equal(ids, want) {
+	if want := []string{"runner/added", "runner/new", "job/job", "job/redis", "job/postgres"}; !slices.Equal(ids, want) {
 		t.Errorf("%q, want %q", ids, want)
 	}
 	if !slices.Equal(all[2].Env, []string{"A=b"}) || all[2].Labels["of"] != "job" {

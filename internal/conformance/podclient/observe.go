@@ -59,6 +59,11 @@ func (c *Client) members(pod *corev1.Pod) []member {
 				all = append(all, m)
 			}
 		}
+		for _, spec := range pod.Spec.InitContainers {
+			if always := corev1.ContainerRestartPolicyAlways; spec.RestartPolicy != nil && *spec.RestartPolicy == always {
+				all = append(all, member{pod, spec, statusOf(pod.Status.InitContainerStatuses, spec.Name)})
+			}
+		}
 	}
 	for _, e := range pod.Spec.EphemeralContainers {
 		m := member{pod, corev1.Container(e.EphemeralContainerCommon), statusOf(pod.Status.EphemeralContainerStatuses, e.Name)}

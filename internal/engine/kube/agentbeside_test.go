@@ -6,8 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/gantry-ci/gantry/internal/agent"
-	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubefake"
 	"github.com/gantry-ci/gantry/internal/verdict"
@@ -89,7 +87,7 @@ func TestAnAgentThatIsLateIsWaitedFor(t *testing.T) {
 func TestAJobThatBeganWithoutItsAgentBeginsAgain(t *testing.T) {
 	t.Parallel()
 	f := agentSays(t, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}, func(pod *corev1.Pod) {
-		if len(pod.Spec.InitContainers) > 0 {
+		if pod.Spec.InitContainers[0].Name == bringsAgent {
 			return
 		}
 		for i := range pod.Status.ContainerStatuses {
@@ -98,12 +96,7 @@ func TestAJobThatBeganWithoutItsAgentBeginsAgain(t *testing.T) {
 			}
 		}
 	})
-	spec := f.job()
-	spec.Container = &engine.ContainerSpec{
-		Name: "gantry-j1-job", Title: "job container", Image: "registry.invalid/node:1", Labels: spec.Labels,
-		Entrypoint: agent.MountPoint + "/" + agent.BinaryName, Args: []string{"serve"},
-		Mounts: []engine.Mount{{Source: fakeWork, Target: "/__w"}, {Source: fakeWork + "/_temp/.gantry/j1/s", Target: agent.MountPoint}},
-	}
+	spec := f.wholeJob()
 	if _, err := f.StartJob(t.Context(), spec, &f.log); err != nil || !strings.Contains(f.log.String(), "the agent did not come at once") {
 		t.Errorf("%v\n%s", err, f.log.String())
 	}

@@ -83,8 +83,9 @@ type Driver struct {
 	images *images
 	home   func(ctx context.Context) (*home, error)
 
-	mu   sync.Mutex
-	done map[string]bool // steps' containers whose end this process has seen, which the API learns a moment later
+	mu     sync.Mutex
+	done   map[string]bool   // steps' containers whose end this process has seen, which the API learns a moment later
+	health map[string]string // of containers that this process checks
 }
 
 var (
@@ -106,7 +107,7 @@ func New(opts Options) (*Driver, error) {
 	if opts.Registries == nil {
 		opts.Registries = authn.NewMultiKeychain()
 	}
-	d := &Driver{opts: opts, api: api, images: newImages(opts.Registries)}
+	d := &Driver{opts: opts, api: api, images: newImages(opts.Registries), health: map[string]string{}}
 	d.home = remember(d.readHome)
 	return d, nil
 }

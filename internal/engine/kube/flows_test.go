@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
@@ -81,17 +82,39 @@ func (f *faked) job(options ...string) engine.JobSpec {
 	}
 }
 
+// wholeJob has a job container, too.
+func (f *faked) wholeJob(options ...string) engine.JobSpec {
+	spec := f.job(options...)
+	spec.Container = &engine.ContainerSpec{
+		Name: "gantry-j1-job", Title: "job container", Image: "registry.invalid/node:1", Labels: spec.Labels,
+		Entrypoint: agent.MountPoint + "/" + agent.BinaryName, Args: []string{"serve"},
+		Mounts: []engine.Mount{{Source: fakeWork, Target: "/__w"}, {Source: fakeWork + "/_temp/.gantry/j1/s", Target: agent.MountPoint}},
+	}
+	return spec
+}
+
 // runs makes all containers of a pod run.
 func runs(pod *corev1.Pod) bool {
 	pod.Spec.NodeName, pod.Status.Phase, pod.Status.PodIP = "node1", corev1.PodRunning, "10.0.0.7"
-	pod.Status.ContainerStatuses = nil
-	yes := true
+	pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses = nil, nil
+	for _, c := range pod.Spec.InitContainers {
+		s := running(c.Name)
+		if c.RestartPolicy == nil {
+			s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+		}
+		pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, s)
+	}
 	for _, c := range pod.Spec.Containers {
-		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
-			Name: c.Name, ContainerID: "containerd://" + c.Name, Started: &yes, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
-		})
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, running(c.Name))
 	}
 	return true
+}
+
+func running(container string) corev1.ContainerStatus {
+	yes := true
+	return corev1.ContainerStatus{
+		Name: container, ContainerID: "containerd://" + container, Started: &yes, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+	}
 }
 
 // A pod that its node refuses is made again, until it finds room.

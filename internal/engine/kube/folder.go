@@ -101,8 +101,11 @@ func spaceVerdict(err error) error {
 // after the health of an ephemeral container but gantry, and only while the job starts.
 const healthName = "health"
 
-// note writes a member's health down, where it has a folder for it.
+// note keeps a member's health, and writes it down where it has a folder for it.
 func (r *jobRun) note(m *member, health string) {
+	r.d.mu.Lock()
+	r.d.health[containerID(m.pod, m.name)] = health
+	r.d.mu.Unlock()
 	if m.process == underAgent {
 		_ = os.WriteFile(filepath.Join(m.folder.host(), healthName), []byte(health), 0o600) // it is for people
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/podspec/options"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/wait"
@@ -94,12 +95,16 @@ func checkByAgent(c *agent.Client, h *options.Health, env map[string]string) che
 // notStarted is the status of a check that cannot be started, as shells have it.
 const notStarted = 126
 
-// checkByExec runs the check through the API server.
+// checkByExec runs the check through the API server. That this cannot be done now is a check that fails: the API server or the
+// node may be back for the next one.
 func (d *Driver) checkByExec(pod, container string, h *options.Health) check {
 	return func(ctx context.Context) (int, string, error) {
 		var out, talk strings.Builder
 		status, err := d.api.Exec(ctx, pod, container, nil, &limited{w: &out, left: 4 << 10}, &limited{w: &talk, left: 4 << 10}, h.Command...)
 		if err != nil && commandTrouble(err.Error()) != nil {
+			return notStarted, err.Error(), nil
+		}
+		if err != nil && !errors.Is(err, kubeapi.ErrForbidden) && ctx.Err() == nil {
 			return notStarted, err.Error(), nil
 		}
 		return status, out.String() + talk.String(), err
@@ -109,6 +114,8 @@ func (d *Driver) checkByExec(pod, container string, h *options.Health) check {
 // awaitStarted waits until the node finds a container healthy for the first time. A check that cannot even be started is none
 // that the node counts.
 func (l *lookout) awaitStarted(ctx context.Context, container string) error {
+	l.holdUp(1)
+	defer l.holdUp(-1)
 	for {
 		limited, stop := context.WithTimeout(ctx, eventPause)
 		_, err := l.until(limited, func(pod *corev1.Pod) bool {
@@ -126,6 +133,14 @@ func (l *lookout) awaitStarted(ctx context.Context, container string) error {
 			return &unhealthyError{said}
 		}
 	}
+}
+
+// holdUp notes that one more service, or one less, keeps the node from starting what comes after it.
+func (l *lookout) holdUp(change int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.probing += change
+	l.since = time.Now()
 }
 
 // notStarted is what the cluster says of a health check that cannot be started; "" if it says nothing of that kind.
@@ -158,12 +173,12 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 // unhealthyVerdict explains a container that does not become healthy.
-func (d *Driver) unhealthyVerdict(ctx context.Context, m *member, why error) error {
+func (d *Driver) unhealthyVerdict(ctx context.Context, pod *corev1.Pod, m *member, why error) error {
 	return &verdict.Error{
 		Whose:   verdict.Workflow,
 		Err:     &worded{fmt.Sprintf("%s (%s) is not healthy: %v", m.spec.Title, m.spec.Image, why), engine.ErrUnhealthy},
 		Command: kubectl("-n", d.opts.Place.Namespace, "logs", m.pod, "-c", m.name),
-		Output:  d.lastLog(ctx, m.pod, m.name),
+		Output:  d.lastLog(ctx, pod, m.name),
 		Hint:    healthHint,
 	}
 }

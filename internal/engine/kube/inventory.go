@@ -175,12 +175,13 @@ func (d *Driver) status(ctx context.Context, pod *corev1.Pod, container string) 
 
 // healthOf is a container's health as far as somebody looks after it: the kubelet, or gantry when the job started.
 func (d *Driver) healthOf(pod *corev1.Pod, container string, t tag) string {
-	i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == container })
-	if i < 0 {
-		return readHealth(t.Folder)
+	spec, status := specOf(pod, container), statusOf(pod, container)
+	if spec == nil || spec.StartupProbe == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return firstOf(d.health[containerID(pod.Name, container)], readHealth(t.Folder))
 	}
-	status := statusOf(pod, container)
-	if pod.Spec.Containers[i].StartupProbe == nil || status == nil {
+	if status == nil {
 		return ""
 	}
 	switch {
@@ -275,15 +276,8 @@ func (d *Driver) rows(ctx context.Context, pod *corev1.Pod, labels map[string]st
 }
 
 func imageOf(pod *corev1.Pod, container string) string {
-	for _, c := range pod.Spec.Containers {
-		if c.Name == container {
-			return c.Image
-		}
-	}
-	for _, c := range pod.Spec.EphemeralContainers {
-		if c.Name == container {
-			return c.Image
-		}
+	if c := specOf(pod, container); c != nil {
+		return c.Image
 	}
 	return ""
 }
@@ -310,15 +304,18 @@ func (d *Driver) Logs(ctx context.Context, id string, n int, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	return wrap(d.copyLog(ctx, pod.Name, container, n, w), "reading the log of container "+id)
+	return wrap(d.copyLog(ctx, pod, container, n, w), "reading the log of container "+id)
 }
 
-func (d *Driver) copyLog(ctx context.Context, pod, container string, n int, w io.Writer) error {
+// copyLog copies the end of a container's log; of one that was started again, the end of what it was before.
+func (d *Driver) copyLog(ctx context.Context, pod *corev1.Pod, container string, n int, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, quickly)
 	defer cancel()
-	text, err := d.api.Logs(ctx, pod, container, n)
+	status := statusOf(pod, container)
+	before := status != nil && status.LastTerminationState.Terminated != nil
+	text, err := d.api.Logs(ctx, pod.Name, container, n, before)
 	for start := time.Now(); errors.Is(err, kubeapi.ErrInvalid) && time.Since(start) < noticed && wait.For(ctx, 100*time.Millisecond); {
-		text, err = d.api.Logs(ctx, pod, container, n)
+		text, err = d.api.Logs(ctx, pod.Name, container, n, before)
 	}
 	if errors.Is(err, kubeapi.ErrInvalid) {
 		return nil // it has not begun
@@ -339,7 +336,7 @@ const (
 )
 
 // lastLog is the end of a container's log, or why there is none.
-func (d *Driver) lastLog(ctx context.Context, pod, container string) string {
+func (d *Driver) lastLog(ctx context.Context, pod *corev1.Pod, container string) string {
 	var log strings.Builder
 	if err := d.copyLog(context.WithoutCancel(ctx), pod, container, 100, &limited{w: &log, left: 64 << 10}); err != nil && !errors.Is(err, engine.ErrNotFound) {
 		if v, ok := verdictIn(err); ok && errors.Is(err, kubeapi.ErrForbidden) {

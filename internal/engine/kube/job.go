@@ -15,6 +15,7 @@ import (
 
 	"github.com/gantry-ci/gantry/internal/agent"
 	"github.com/gantry-ci/gantry/internal/engine"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/failpoint"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/wait"
@@ -31,6 +32,7 @@ func (d *Driver) StartJob(ctx context.Context, spec engine.JobSpec, log io.Write
 	g.Go(func() error { return r.before(first) })
 	g.Go(func() error { return r.choose(first) })
 	g.Go(func() error { return r.readImages(first) })
+	g.Go(func() error { return r.askExec(first) })
 	err := g.Wait()
 	if err == nil {
 		err = r.run(ctx)
@@ -64,6 +66,8 @@ type jobRun struct {
 	secure  secrets
 	room    budget
 	patient bool // see podPlan
+	beside  bool // see podPlan
+	mayExec bool // in the job's own pod
 
 	mu     sync.Mutex
 	phases []engine.Phase
@@ -102,6 +106,18 @@ func (r *jobRun) choose(ctx context.Context) error {
 	r.logf("%s", r.choice.Reason())
 	r.phase("look at the cluster", start)
 	return nil
+}
+
+// askExec asks whether gantry may run the health checks of services in a pod of the job's own.
+func (r *jobRun) askExec(ctx context.Context) (err error) {
+	if s := r.d.opts.Settings; len(r.spec.Services) == 0 || slices.Equal(Wanted(s.Mode, s.Volume), []Mode{InPod}) {
+		return nil
+	}
+	r.mayExec, err = r.d.api.May(ctx, execAccess)
+	if errors.Is(err, kubeapi.ErrForbidden) {
+		return nil // nor is it allowed to ask
+	}
+	return err
 }
 
 // readImages asks the registries about the images whose programs run. What they do not tell is known to be unknown.
@@ -226,24 +242,21 @@ func (r *jobRun) attend(ctx context.Context, ready func(context.Context, *lookou
 	l := r.d.newLookout(r.pod, r.members, r.spec.Timeouts, r.room, r.log)
 	g, waiting := errgroup.WithContext(watching)
 	g.Go(func() error { return l.run(waiting) })
-	var members errgroup.Group
+	members, together := errgroup.WithContext(waiting)
 	for _, m := range r.members {
 		members.Go(func() error {
 			start := time.Now()
-			if err := ready(waiting, l, m); err != nil {
+			if err := ready(together, l, m); err != nil {
 				return err
 			}
 			l.set(m.name)
 			r.phase("start "+m.spec.Title, start)
 			failpoint.Hit("container-started")
-			return nil
+			return r.awaitHealth(together, l, m)
 		})
 	}
 	g.Go(func() error {
 		err := members.Wait()
-		if err == nil {
-			err = r.awaitHealth(waiting, l)
-		}
 		if err == nil {
 			err = l.finalLook(waiting)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/failpoint"
+	"github.com/gantry-ci/gantry/internal/podspec/rbac"
 	"github.com/gantry-ci/gantry/internal/verdict"
 	"github.com/gantry-ci/gantry/internal/wait"
 )
@@ -25,11 +27,15 @@ func (r *jobRun) runPod(ctx context.Context) error {
 		err := r.tryPod(ctx, try)
 		var refused *rejectedError
 		var late *lateAgentError
+		var old *noSideCarsError
 		pause := min(time.Duration(try+1)*time.Second, 10*time.Second)
 		switch {
 		case errors.As(err, &late) && ctx.Err() == nil:
 			r.logf("the agent did not come at once (%v): gantry makes the pod again, and waits for it", late)
 			r.patient, r.room, pause = true, newBudget(r.room.limit), 0
+		case errors.As(err, &old) && ctx.Err() == nil:
+			r.logf("%v: the services run as ordinary containers of the pod", old)
+			r.beside, pause = true, 0
 		case !errors.As(err, &refused):
 			return err
 		case ctx.Err() != nil:
@@ -61,18 +67,56 @@ func (r *jobRun) tryPod(ctx context.Context, try int) error {
 		unique = fmt.Sprintf("%s-%d", unique, try)
 	}
 	p := r.d.podPlan(r.home, r.choice.Mode, r.spec.Labels, r.members, &r.secure)
-	p.meta.Name, p.room, p.log, p.patient = podName(r.d.opts.Place.Pod, unique, "workflow"), r.room, r.log, r.patient
+	p.meta.Name, p.room, p.log = podName(r.d.opts.Place.Pod, unique, "workflow"), r.room, r.log
+	p.patient, p.beside, p.probes = r.patient, r.beside, !r.mayExec
 	pod, notes, err := p.make()
 	if err != nil {
 		return err
 	}
 	if try == 0 {
 		r.sayNotes(notes)
+		r.sayProbes()
 	}
 	if r.pod, err = r.d.createPod(ctx, p, pod); err != nil {
 		return err
 	}
+	if err := lacksSideCars(pod, r.pod); err != nil {
+		return err
+	}
 	return r.attend(ctx, func(ctx context.Context, l *lookout, m *member) error { return r.d.readyInOwnPod(ctx, l, p, m) })
+}
+
+// sayProbes tells that health checks hold up the job's container.
+func (r *jobRun) sayProbes() {
+	if !slices.ContainsFunc(r.members, func(m *member) bool { return m.container.StartupProbe != nil }) {
+		return
+	}
+	lacking := rbac.Lacking(r.choice.Mode.need(), func(verb, _, resource string) bool {
+		return resource == execAccess.Resource && verb == execAccess.Verb
+	})
+	r.logf("the node checks the health of services, one after the other, and starts the job's container after that, because the service account may not %s\nhint: %s",
+		execAccess, AddToRole(lacking))
+}
+
+// execAccess is what gantry needs to check the health of services itself.
+var execAccess = kubeapi.Access{Verb: "create", Resource: "pods/exec"}
+
+// refusedSideCars is the reason of a kubelet that is older than the API server (pkg/kubelet/lifecycle of Kubernetes 1.28).
+const refusedSideCars = "InitContainerRestartPolicyForbidden"
+
+// noSideCarsError: the cluster takes side-cars for init containers, for whose end the job's container would wait for ever.
+type noSideCarsError struct{ why string }
+
+func (e *noSideCarsError) Error() string { return "the cluster knows no side-cars (" + e.why + ")" }
+
+// lacksSideCars compares the pod that was asked for with the one that was made: an API server leaves out what it does not know.
+func lacksSideCars(asked, made *corev1.Pod) error {
+	for _, c := range asked.Spec.InitContainers {
+		if isSideCar(asked, c.Name) && !isSideCar(made, c.Name) {
+			return &noSideCarsError{"its API server has dropped restartPolicy from " + c.Name}
+		}
+	}
+	return nil
 }
 
 // podPlan begins the plan of a pod.
@@ -127,31 +171,14 @@ func (d *Driver) readyInOwnPod(ctx context.Context, l *lookout, p *podPlan, m *m
 	return err
 }
 
-// awaitHealth waits until all members with a health check are healthy.
-func (r *jobRun) awaitHealth(ctx context.Context, l *lookout) error {
+// awaitHealth waits until a container that has begun is healthy, if it has a health check.
+func (r *jobRun) awaitHealth(ctx context.Context, l *lookout, m *member) error {
+	if m.health == nil {
+		return nil
+	}
 	start := time.Now()
-	limited, cancel := engine.Within(ctx, r.spec.Timeouts.Health, "timeouts.health")
+	ctx, cancel := engine.Within(ctx, r.spec.Timeouts.Health, "timeouts.health")
 	defer cancel()
-	results := make(chan error)
-	checked := 0
-	for _, m := range r.members {
-		if m.health == nil {
-			continue
-		}
-		checked++
-		go func() { results <- r.awaitMember(limited, l, m, start) }()
-	}
-	var failure error
-	for range checked {
-		if err := <-results; err != nil && failure == nil {
-			failure = err
-			cancel()
-		}
-	}
-	return failure
-}
-
-func (r *jobRun) awaitMember(ctx context.Context, l *lookout, m *member, start time.Time) error {
 	r.note(m, "starting")
 	w := &watch{health: m.health, start: start, counted: start}
 	var err error
@@ -175,10 +202,10 @@ func (r *jobRun) awaitMember(ctx context.Context, l *lookout, m *member, start t
 		if w.said != "" {
 			err = fmt.Errorf("%w; the last check said: %s", over, w.said)
 		}
-		return r.d.unhealthyVerdict(ctx, m, err)
+		return r.d.unhealthyVerdict(ctx, l.seen(), m, err)
 	case isUnhealthy(err):
 		r.note(m, "unhealthy")
-		return r.d.unhealthyVerdict(ctx, m, err)
+		return r.d.unhealthyVerdict(ctx, l.seen(), m, err)
 	}
 	return err
 }

@@ -37,14 +37,15 @@ type lookout struct {
 	start   time.Time
 	room    budget // for finding a node
 
-	mu        sync.Mutex
-	last      *corev1.Pod
-	changed   chan struct{} // closed when last has changed
-	ready     map[string]bool
-	said      map[string]bool
-	scheduled time.Time
-	warnings  []string // of the events
-	noted     *trouble // the last of a container that waits, of the events
+	mu       sync.Mutex
+	last     *corev1.Pod
+	changed  chan struct{} // closed when last has changed
+	ready    map[string]bool
+	said     map[string]bool
+	since    time.Time // when the pod's node could begin to start what waits; zero before there is a node
+	probing  int       // services whose health the node checks, before it starts the next container
+	warnings []string  // of the events
+	noted    *trouble  // the last of a container that waits, of the events
 }
 
 func (d *Driver) newLookout(pod *corev1.Pod, members []*member, limits engine.Timeouts, room budget, log io.Writer) *lookout {
@@ -63,8 +64,8 @@ func (l *lookout) see(pod *corev1.Pod) {
 	l.last = pod
 	close(l.changed)
 	l.changed = make(chan struct{})
-	if pod.Spec.NodeName != "" && l.scheduled.IsZero() {
-		l.scheduled = time.Now()
+	if pod.Spec.NodeName != "" && l.since.IsZero() {
+		l.since = time.Now()
 	}
 }
 
@@ -125,6 +126,9 @@ func (e *lateAgentError) Unwrap() error { return e.v }
 
 // judge looks for what is wrong for good, and tells what is wrong for now.
 func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
+	if pod.Status.Reason == refusedSideCars {
+		return &noSideCarsError{"the kubelet of the node " + pod.Spec.NodeName + " refuses them"}
+	}
 	if t := podTrouble(pod); t != nil {
 		switch {
 		case rejected(pod):
@@ -163,7 +167,7 @@ func (l *lookout) judgeOthers(pod *corev1.Pod) error {
 	}
 	for _, s := range pod.Status.InitContainerStatuses {
 		t := otherTrouble(&s)
-		if t == nil {
+		if t == nil || slices.ContainsFunc(l.members, func(m *member) bool { return m.name == s.Name }) {
 			continue
 		}
 		if t.permanent {
@@ -213,7 +217,7 @@ func (l *lookout) memberVerdict(ctx context.Context, m *member, status *corev1.C
 	v.Command = kubectl("-n", l.d.opts.Place.Namespace, "describe", "pod", l.pod)
 	if status.State.Terminated != nil && errors.Is(v, engine.ErrUnhealthy) {
 		v.Command = kubectl("-n", l.d.opts.Place.Namespace, "logs", l.pod, "-c", m.name)
-		v.Output = l.d.lastLog(ctx, l.pod, m.name)
+		v.Output = l.d.lastLog(ctx, l.seen(), m.name)
 		if m.health != nil && m.process == native && l.lastUnhealthy(ctx) != "" {
 			v.Err = &worded{fmt.Sprintf("%s is not healthy: its health check fails; the last one said: %s", title, l.lastUnhealthy(ctx)), engine.ErrUnhealthy}
 			v.Hint = healthHint
@@ -236,7 +240,7 @@ func (l *lookout) verdict(title string, t *trouble, output string) *verdict.Erro
 // patience reads the events of what takes its time, and gives up when the time is over.
 func (l *lookout) patience(ctx context.Context) error {
 	l.mu.Lock()
-	pod, scheduled, waiting := l.last, l.scheduled, l.waitingFor()
+	pod, since, probing, waiting := l.last, l.since, l.probing, l.waitingFor()
 	l.mu.Unlock()
 	if len(waiting) == 0 {
 		return nil
@@ -245,10 +249,10 @@ func (l *lookout) patience(ctx context.Context) error {
 		return err
 	}
 	wait, key := l.room, scheduleKey
-	if !scheduled.IsZero() {
-		wait, key = budget{scheduled, l.coming()}, "timeouts.pull and timeouts.start"
+	if !since.IsZero() {
+		wait, key = budget{since, l.coming()}, "timeouts.pull and timeouts.start"
 	}
-	if !wait.spent() {
+	if probing > 0 || !wait.spent() {
 		return nil
 	}
 	return l.tooLate(pod, waiting, wait.limit, key)
@@ -398,13 +402,44 @@ func (l *lookout) lastUnhealthy(ctx context.Context) string {
 	return ""
 }
 
-// statusOf finds the status of a container, whatever its kind; nil: there is none yet.
+// statusOf finds the status of a container, whatever its kind; nil: there is none yet. A side-car that has ended and was
+// started again counts as ended: what it held is lost.
 func statusOf(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses, pod.Status.InitContainerStatuses} {
+		for i := range list {
+			if list[i].Name != name {
+				continue
+			}
+			s := list[i]
+			if end := s.LastTerminationState.Terminated; isSideCar(pod, name) && end != nil {
+				s.State, s.Started, s.Ready = corev1.ContainerState{Terminated: end}, nil, false
+			}
+			return &s
+		}
+	}
+	return nil
+}
+
+// isSideCar tells that the node starts a container again whenever it ends, until the pod's own containers have ended.
+func isSideCar(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
+		return c.Name == name && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	})
+}
+
+// specOf finds a container of a pod, whatever its kind; nil: there is none of that name.
+func specOf(pod *corev1.Pod, name string) *corev1.Container {
+	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]
 			}
+		}
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		if c.Name == name {
+			same := corev1.Container(c.EphemeralContainerCommon)
+			return &same
 		}
 	}
 	return nil

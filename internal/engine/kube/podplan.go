@@ -46,6 +46,11 @@ type podPlan struct {
 	// patient: the agent comes in an init container, which is tried until it has come. Else a container beside the job's
 	// brings it, which is sooner by up to a second, but is tried once only.
 	patient bool
+	// beside: services are ordinary containers, for a cluster that knows no side-cars. Else they are side-cars: the node starts
+	// them before the job's container, and ends them when that has ended.
+	beside bool
+	// probes: the node checks the health of services. Else gantry does, which holds nothing up.
+	probes bool
 	// room is how long the pod may wait for room in the namespace, which log is told.
 	room budget
 	log  io.Writer
@@ -193,7 +198,7 @@ func (p *podPlan) member(pod *corev1.Pod, m *member) error {
 			corev1.VolumeMount{Name: tlsVolume, MountPath: tlsTarget, ReadOnly: true})
 	}
 	m.container.Ports = append(m.container.Ports, containerPorts(m.spec.Ports)...)
-	if m.health != nil && m.process == native {
+	if m.health != nil && m.process == native && p.probes {
 		m.container.StartupProbe = quick(m.health.StartupProbe())
 	}
 	for _, h := range m.names() {
@@ -327,9 +332,21 @@ func (p *podPlan) processes(pod *corev1.Pod) error {
 		if err := m.start(nil, listen); err != nil {
 			return err
 		}
-		pod.Spec.Containers = append(pod.Spec.Containers, m.container)
+		p.place(pod, m)
 	}
 	return nil
+}
+
+// place puts a container into the pod. A service is a side-car of the job's container, if there is one.
+func (p *podPlan) place(pod *corev1.Pod, m *member) {
+	withJob := slices.ContainsFunc(p.members, func(m *member) bool { return m.role == jobRole })
+	if m.role != serviceRole || p.beside || !withJob {
+		pod.Spec.Containers = append(pod.Spec.Containers, m.container)
+		return
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	m.container.RestartPolicy = &always
+	pod.Spec.InitContainers = append(pod.Spec.InitContainers, m.container)
 }
 
 // tags writes down what the API does not keep.

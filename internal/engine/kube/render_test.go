@@ -76,7 +76,7 @@ func TestRender(t *testing.T) {
 			t.Errorf("%s: a secret is in the pod: %s", name, text)
 		}
 		images := []string{}
-		for _, c := range pod.Spec.Containers {
+		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 			images = append(images, c.Image)
 		}
 		for _, c := range pod.Spec.EphemeralContainers {

@@ -139,10 +139,10 @@ func (c *Client) DeleteSecret(ctx context.Context, name, uid string) error {
 	return gone(c.do(ctx, call{verb: "delete", resource: "secrets", name: name, body: deleting(uid)}, nil))
 }
 
-// Logs opens the last lines of what a container has printed.
-func (c *Client) Logs(ctx context.Context, pod, container string, lines int) (io.ReadCloser, error) {
+// Logs opens the last lines of what a container has printed; with previous, before it was started again.
+func (c *Client) Logs(ctx context.Context, pod, container string, lines int, previous bool) (io.ReadCloser, error) {
 	q := call{verb: "get", resource: "pods", sub: "log", name: pod, query: url.Values{
-		"container": {container}, "tailLines": {strconv.Itoa(lines)},
+		"container": {container}, "tailLines": {strconv.Itoa(lines)}, "previous": {strconv.FormatBool(previous)},
 	}}
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		body, err := c.open(ctx, q)

@@ -79,6 +79,9 @@ func (s *Server) createPod(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pod.Status.Phase = corev1.PodPending
+	if s.Admit != nil {
+		s.Admit(pod)
+	}
 	s.store(pod)
 	answer(w, http.StatusCreated, pod)
 	s.mu.Unlock()

@@ -31,6 +31,8 @@ type Server struct {
 	// Kubelet is called, one at a time, after every change of a pod by a client, with a copy that it may change: what it
 	// returns true for becomes the pod's state.
 	Kubelet func(pod *corev1.Pod) bool
+	// Admit, if not nil, changes a pod that a client makes.
+	Admit func(pod *corev1.Pod)
 	// Before, if it returns true, has answered a request in the server's place.
 	Before func(w http.ResponseWriter, r *http.Request) bool
 	// Logs gives what a container has printed.
