@@ -23,7 +23,7 @@ type differences struct {
 	mountRelabels bool
 	// buildFileIsList: the Dockerfile's path is read as a list separated by commas, quoted like CSV.
 	buildFileIsList bool
-	// leaksFailedPorts: see checkHostPorts.
+	// leaksFailedPorts: see checkHostPorts and forgetNetwork.
 	leaksFailedPorts bool
 	// speaks is how the program begins a line about its own failure.
 	speaks string

@@ -15,7 +15,7 @@ import (
 // checkHostPorts finds a host port that is taken before the engine does, where the engine does harm: rootless Podman
 // 4.3 leaves the name server of a container that it could not publish running in a network namespace that is gone,
 // and then no name resolves in any later job (its netavark is never told to take the network down). Ports of an
-// engine on another machine cannot be asked for.
+// engine on another machine cannot be asked for. What is not found here is mended afterwards: see forgetNetwork.
 func (d *Driver) checkHostPorts(spec engine.JobSpec) error {
 	if !d.diff.leaksFailedPorts || hasVariable(d.env, "CONTAINER_HOST") || hasVariable(d.env, "CONTAINER_CONNECTION") {
 		return nil
@@ -63,11 +63,14 @@ func portIsFree(text string) error {
 	return nil
 }
 
-func hasVariable(env []string, name string) bool {
+func hasVariable(env []string, name string) bool { return variable(env, name) != "" }
+
+// variable is the value of a variable, "" if it has none.
+func variable(env []string, name string) string {
 	for _, entry := range env {
-		if strings.HasPrefix(entry, name+"=") && len(entry) > len(name)+1 {
-			return true
+		if value, found := strings.CutPrefix(entry, name+"="); found {
+			return value
 		}
 	}
-	return false
+	return ""
 }

@@ -88,7 +88,7 @@ func (d *Driver) removeNetwork(ctx context.Context, name string) error {
 	for try := 1; ; try++ {
 		_, err := d.output(ctx, "network", "rm", name)
 		if err == nil || len(d.openProblems(err)) == 0 {
-			return nil
+			return d.forgetNetwork(name)
 		}
 		if d.meaningOf(err) != inUse || try == tries {
 			return wrap(err, "removing network "+name)
