@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -155,20 +157,26 @@ func image(t *testing.T, e *testbed.Engine, dockerfile string) string {
 	return name
 }
 
-// freePort is a TCP port of this machine that nobody listens on.
+// freePort is a port that nobody has now. Nobody gets it by chance meanwhile either: it is not one that the kernel chooses
+// (net.ipv4.ip_local_port_range), as it does for engines, and another one for each call.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := fmt.Sprint(lastPort.Add(1))
+		if l, err := net.Listen("tcp", "0.0.0.0:"+port); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
+
+var lastPort = func() *atomic.Int32 {
+	last := new(atomic.Int32)
+	last.Store(15000 + int32(os.Getpid()%10)*1000)
+	return last
+}()
 
 // ask sends one line to a port of this machine and gives the first line of the answer.
 func ask(t *testing.T, network, port, line string) string {
