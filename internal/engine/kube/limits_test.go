@@ -286,7 +286,7 @@ spec:
 			spec, dir := s.jobContainer(testbed.Busybox)
 			job := s.start(&spec, s.service("redis", testbed.Redis))
 			c, _ := s.client(dir, job.Container.Agent, job.Container.Env)
-			if got := s.run(c, `echo $FROM_TEMPLATE; nc localhost 7000 </dev/null; printf 'PING\r\n' | nc redis 6379`); got != "yes\nside\n+PONG\r\n" {
+			if got := s.run(c, `echo $FROM_TEMPLATE; until nc localhost 7000 </dev/null 2>/dev/null; do sleep 0.1; done; printf 'PING\r\n' | nc redis 6379`); got != "yes\nside\n+PONG\r\n" {
 				t.Errorf("a step prints %q", got)
 			}
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.Self(t).Namespace, Name: job.Network}}
