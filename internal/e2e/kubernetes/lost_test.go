@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/gantry-ci/gantry/hook"
 	"github.com/gantry-ci/gantry/internal/fakerunner"
 	"github.com/gantry-ci/gantry/internal/podspec/rbac"
 	"github.com/gantry-ci/gantry/internal/testbed"
@@ -36,7 +38,7 @@ func TestAStepWhosePodGoesAwaySaysWhy(t *testing.T) {
 			}
 			job := r.JobContainer(image(t, testbed.Busybox))
 			job.CreateOptions = "--memory 48m"
-			ok(t, r.Prepare(t.Context(), job))
+			ok(t, r.Prepare(t.Context(), job, hook.Container{Image: image(t, testbed.Redis)}))
 			loses(t, r, scriptStep, "out of memory", "echo begun; tail /dev/zero", func() {}, "gantry: workflow: ", "memory")
 			// What files in memory take is no process's, so that the kernel kills the largest: the container's first.
 			loses(t, r, scriptStep, "out of memory, agent and all", "echo begun; exec dd if=/dev/zero of=/dev/shm/x bs=64k", func() {},
@@ -90,4 +92,46 @@ func loses(t *testing.T, r *fakerunner.Runner, step func(*testing.T, *fakerunner
 		}
 	}
 	t.Logf("%s: the step failed after %s:\n%s", what, took.Round(time.Millisecond), res.Output())
+}
+
+// A service that crashes while the job runs is shown at its end, with what it had printed before: also where the node has started
+// it again.
+func TestAServiceThatCrashesLaterIsShownAtTheEnd(t *testing.T) {
+	sideBySide(t, func(t *testing.T, p place) {
+		if p.outside(t) {
+			return
+		}
+		r := p.runner(t)
+		ok(t, r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox)), hook.Container{Image: image(t, testbed.Busybox), EntryPoint: "sh",
+			EntryPointArgs: strings.Split(`-c "echo it begins; nc -l -p 7000 >/dev/null; echo it crashes; exit 3"`, " ")}))
+		ok(t, scriptStep(t, r, "for i in $(seq 300); do if nc localhost 7000 </dev/null; then exit; fi; sleep 0.1; done; exit 1"))
+		for end := time.Now().Add(30 * time.Second); !anyHasCrashed(t); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the service runs on")
+			}
+		}
+		said := ok(t, r.Cleanup(t.Context())).Output()
+		for _, words := range []string{"service ", "has failed; the end of its log:", "it begins\nit crashes\n"} {
+			if !strings.Contains(said, words) {
+				t.Errorf("%q is not said:\n%s", words, said)
+			}
+		}
+	})
+}
+
+// anyHasCrashed tells that a container of the namespace has ended with status 3.
+func anyHasCrashed(t *testing.T) bool {
+	t.Helper()
+	var pods corev1.PodList
+	if err := kubetest.Open(t).List(t.Context(), kubetest.Self(t).Namespace, &pods); err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool {
+		all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses)
+		return slices.ContainsFunc(all, func(s corev1.ContainerStatus) bool {
+			return slices.ContainsFunc([]corev1.ContainerState{s.State, s.LastTerminationState}, func(state corev1.ContainerState) bool {
+				return state.Terminated != nil && state.Terminated.ExitCode == 3
+			})
+		})
+	})
 }
