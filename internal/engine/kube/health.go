@@ -30,6 +30,8 @@ type watch struct {
 	counted  time.Time // when the last failure did
 	failures int
 	said     string
+	// goesOn: a check that takes too long is not ended, so that the next one comes only after the interval.
+	goesOn bool
 }
 
 // check runs the health check once: its exit status, and what it said.
@@ -58,7 +60,11 @@ func (w *watch) await(ctx context.Context, run check) error {
 		if w.failed(time.Now()); w.failures >= w.health.Retries {
 			return &unhealthyError{w.said}
 		}
-		if !wait.For(ctx, healthPause) {
+		pause := healthPause
+		if late && w.goesOn {
+			pause = max(pause, w.health.Interval)
+		}
+		if !wait.For(ctx, pause) {
 			return context.Cause(ctx)
 		}
 	}

@@ -188,6 +188,7 @@ func (r *jobRun) awaitHealth(ctx context.Context, l *lookout, m *member) error {
 	case m.container.StartupProbe != nil:
 		err = l.awaitStarted(ctx, m.name)
 	default:
+		w.goesOn = true
 		err = w.await(ctx, r.d.checkByExec(m.pod, m.name, m.health))
 	}
 	over := new(engine.LimitError)

@@ -1,10 +1,15 @@
 package kube
 
 import (
+	"context"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gantry-ci/gantry/internal/podspec/options"
 )
 
 // The work folder is the next job's as soon as nothing can write to it any more, and no sooner.
@@ -29,5 +34,20 @@ func TestAPodIsAtRestWhenNothingOfItRuns(t *testing.T) {
 		if got := atRest(pod); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// What an exec has begun in a container goes on when the time for a check is over: a second one waits for its turn.
+func TestAHealthCheckThatHangsIsNotBegunAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	now, begun := time.Now(), 0
+	w := &watch{health: &options.Health{Interval: 500 * time.Millisecond, Timeout: 5 * time.Millisecond, Retries: 1}, start: now, counted: now, goesOn: true}
+	err := w.await(t.Context(), func(ctx context.Context) (int, string, error) {
+		begun++
+		<-ctx.Done()
+		return 0, "", ctx.Err()
+	})
+	if !isUnhealthy(err) || !strings.Contains(err.Error(), "longer than 5ms") || begun > 2 {
+		t.Errorf("%v after %d checks", err, begun)
 	}
 }
