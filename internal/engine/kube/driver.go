@@ -76,7 +76,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Driver is an engine.Engine. It keeps nothing but what it has read.
+// Driver is an engine.Engine. What it keeps is what it has read or seen.
 type Driver struct {
 	opts   Options
 	api    *kubeapi.Client

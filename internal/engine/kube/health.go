@@ -30,9 +30,24 @@ type watch struct {
 	counted  time.Time // when the last failure did
 	failures int
 	said     string
-	// goesOn: a check that takes too long is not ended, so that the next one comes only after the interval.
-	goesOn bool
+	// byExec: the check goes through the API server. What takes too long is not ended then, so that the next one comes only after
+	// the interval; and that none can be begun may pass.
+	byExec   bool
+	patience time.Duration // with that
+	away     time.Time     // since when none can be begun
+	works    bool          // one has ended by itself
 }
+
+// Patience with an API server through which no check can be begun: until gantry goes without exec, and where it cannot.
+const (
+	execPatience = 30 * time.Second
+	execLimit    = 90 * time.Second
+)
+
+// noExecError: programs cannot be run in the pod, although that may be allowed.
+type noExecError struct{ error }
+
+func (e *noExecError) Unwrap() error { return e.error }
 
 // check runs the health check once: its exit status, and what it said.
 type check func(ctx context.Context) (status int, said string, err error)
@@ -51,23 +66,50 @@ func (w *watch) await(ctx context.Context, run check) error {
 		case late:
 			w.said = fmt.Sprintf("it took longer than %s", w.health.Timeout)
 		case err != nil:
-			return err
+			if err := w.cannot(err); err != nil {
+				return err
+			}
 		case status == 0:
 			return nil
 		default:
 			w.said = firstOf(strings.TrimSpace(said), fmt.Sprintf("exit status %d", status))
 		}
-		if w.failed(time.Now()); w.failures >= w.health.Retries {
+		if err == nil || late {
+			w.away, w.works = time.Time{}, w.works || !late
+			w.failed(time.Now())
+		}
+		switch {
+		case w.failures < w.health.Retries:
+		case w.byExec && !w.works:
+			return &noExecError{&unhealthyError{w.said}} // it may be exec that hangs
+		default:
 			return &unhealthyError{w.said}
 		}
 		pause := healthPause
-		if late && w.goesOn {
+		if late && w.byExec {
 			pause = max(pause, w.health.Interval)
 		}
 		if !wait.For(ctx, pause) {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// cannot takes it that a check could not be begun, and gives the error if that is the end.
+func (w *watch) cannot(err error) error {
+	w.said = fmt.Sprintf("it cannot be begun: %v", err)
+	v, judged := verdictIn(err)
+	switch {
+	case !w.byExec:
+		return err
+	case judged && v.Whose == verdict.Configuration && !errors.Is(err, kubeapi.ErrInvalid) && !errors.Is(err, engine.ErrNotFound):
+		return &noExecError{err} // it is forbidden, which does not pass
+	case w.away.IsZero():
+		w.away = time.Now()
+	case time.Since(w.away) > w.patience:
+		return &noExecError{err}
+	}
+	return nil
 }
 
 // failed counts a failure, if it is one that counts.
@@ -101,16 +143,12 @@ func checkByAgent(c *agent.Client, h *options.Health, env map[string]string) che
 // notStarted is the status of a check that cannot be started, as shells have it.
 const notStarted = 126
 
-// checkByExec runs the check through the API server. That this cannot be done now is a check that fails: the API server or the
-// node may be back for the next one.
+// checkByExec runs the check through the API server.
 func (d *Driver) checkByExec(pod, container string, h *options.Health) check {
 	return func(ctx context.Context) (int, string, error) {
 		var out, talk strings.Builder
 		status, err := d.api.Exec(ctx, pod, container, nil, &limited{w: &out, left: 4 << 10}, &limited{w: &talk, left: 4 << 10}, h.Command...)
-		if err != nil && commandTrouble(err.Error()) != nil {
-			return notStarted, err.Error(), nil
-		}
-		if err != nil && !errors.Is(err, kubeapi.ErrForbidden) && ctx.Err() == nil {
+		if err != nil && commandTrouble(strings.ReplaceAll(err.Error(), execAccess.Resource, "")) != nil {
 			return notStarted, err.Error(), nil
 		}
 		return status, out.String() + talk.String(), err

@@ -153,6 +153,8 @@ func (d *Driver) status(ctx context.Context, pod *corev1.Pod, container string) 
 		return s
 	}
 	switch {
+	case endedWithJob(pod, container):
+		s.Running = true
 	case status.State.Terminated != nil:
 		end := status.State.Terminated
 		s.ExitCode, s.OOMKilled = int(end.ExitCode), end.Reason == "OOMKilled"
@@ -173,6 +175,19 @@ func (d *Driver) status(ctx context.Context, pod *corev1.Pod, container string) 
 	return s
 }
 
+// endedWithJob tells that a service was ended by the node, because the job's container had ended: nothing is wrong with it.
+func endedWithJob(pod *corev1.Pod, container string) bool {
+	s := rawStatusOf(pod, container)
+	if !isSideCar(pod, container) || s == nil || s.State.Terminated == nil || s.RestartCount > 0 {
+		return false
+	}
+	tags := tagsOf(pod)
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(other corev1.ContainerStatus) bool {
+		_, job := tags[other.Name]
+		return job && other.State.Terminated != nil && !s.State.Terminated.FinishedAt.Before(&other.State.Terminated.FinishedAt)
+	})
+}
+
 // healthOf is a container's health as far as somebody looks after it: the kubelet, or gantry when the job started.
 func (d *Driver) healthOf(pod *corev1.Pod, container string, t tag) string {
 	spec, status := specOf(pod, container), statusOf(pod, container)
@@ -181,10 +196,9 @@ func (d *Driver) healthOf(pod *corev1.Pod, container string, t tag) string {
 		defer d.mu.Unlock()
 		return firstOf(d.health[containerID(pod.Name, container)], readHealth(t.Folder))
 	}
-	if status == nil {
-		return ""
-	}
 	switch {
+	case status == nil, endedWithJob(pod, container):
+		return ""
 	case status.Started != nil && *status.Started:
 		return "healthy"
 	case status.State.Terminated != nil:
@@ -307,15 +321,20 @@ func (d *Driver) Logs(ctx context.Context, id string, n int, w io.Writer) error 
 	return wrap(d.copyLog(ctx, pod, container, n, w), "reading the log of container "+id)
 }
 
-// copyLog copies the end of a container's log; of one that was started again, the end of what it was before.
+// copyLog copies the end of a container's log; of one that was started again, of what it was before.
 func (d *Driver) copyLog(ctx context.Context, pod *corev1.Pod, container string, n int, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, quickly)
 	defer cancel()
-	status := statusOf(pod, container)
-	before := status != nil && status.LastTerminationState.Terminated != nil
-	text, err := d.api.Logs(ctx, pod.Name, container, n, before)
-	for start := time.Now(); errors.Is(err, kubeapi.ErrInvalid) && time.Since(start) < noticed && wait.For(ctx, 100*time.Millisecond); {
-		text, err = d.api.Logs(ctx, pod.Name, container, n, before)
+	var text io.ReadCloser
+	err := kubeapi.ErrInvalid
+	if isSideCar(pod, container) {
+		text, err = d.api.Logs(ctx, pod.Name, container, n, true) // as long as there is no such thing, it was not started again
+	}
+	for start := time.Now(); errors.Is(err, kubeapi.ErrInvalid) && time.Since(start) < noticed; {
+		text, err = d.api.Logs(ctx, pod.Name, container, n, false)
+		if errors.Is(err, kubeapi.ErrInvalid) && !wait.For(ctx, 100*time.Millisecond) {
+			break
+		}
 	}
 	if errors.Is(err, kubeapi.ErrInvalid) {
 		return nil // it has not begun

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,9 +109,12 @@ func (r *jobRun) choose(ctx context.Context) error {
 	return nil
 }
 
-// askExec asks whether gantry may run the health checks of services in a pod of the job's own.
+// askExec asks whether gantry may run health checks in a pod of the job's own.
 func (r *jobRun) askExec(ctx context.Context) (err error) {
-	if s := r.d.opts.Settings; len(r.spec.Services) == 0 || slices.Equal(Wanted(s.Mode, s.Volume), []Mode{InPod}) {
+	checked := len(r.spec.Services) > 0 || r.spec.Container != nil && slices.ContainsFunc(r.spec.Container.Options, func(arg string) bool {
+		return strings.HasPrefix(arg, "--health-")
+	})
+	if s := r.d.opts.Settings; !checked || slices.Equal(Wanted(s.Mode, s.Volume), []Mode{InPod}) {
 		return nil
 	}
 	r.mayExec, err = r.d.api.May(ctx, execAccess)

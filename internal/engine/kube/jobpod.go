@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,33 +20,22 @@ import (
 	"github.com/gantry-ci/gantry/internal/wait"
 )
 
-// runPod starts the job's containers in a pod of their own. A pod that its node refuses is made again, as long as there is
-// time: its room may have gone to another pod a moment before. So is one, once, that the agent has not come into at the
-// first try.
+// runPod starts the job's containers in a pod of their own. That is made again where the cluster lacks something that gantry can do
+// without, and when its node refuses it: its room may have gone to another pod a moment before.
 func (r *jobRun) runPod(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := r.tryPod(ctx, try)
-		var refused *rejectedError
-		var late *lateAgentError
-		var old *noSideCarsError
-		pause := min(time.Duration(try+1)*time.Second, 10*time.Second)
-		switch {
-		case errors.As(err, &late) && ctx.Err() == nil:
-			r.logf("the agent did not come at once (%v): gantry makes the pod again, and waits for it", late)
-			r.patient, r.room, pause = true, newBudget(r.room.limit), 0
-		case errors.As(err, &old) && ctx.Err() == nil:
-			r.logf("%v: the services run as ordinary containers of the pod", old)
-			r.beside, pause = true, 0
-		case !errors.As(err, &refused):
-			return err
-		case ctx.Err() != nil:
-			return refused.v
-		case r.room.spent():
-			return fmt.Errorf("there was no room for the pod within %s (%s): %w", r.room.limit, scheduleKey, refused.v)
-		case try == 0:
-			r.logf("the node has refused the job's pod (%v): gantry tries again", refused)
+		if err == nil {
+			return nil
 		}
-		if err := r.d.api.DeletePod(ctx, r.pod.Name, string(r.pod.UID), 0); err != nil {
+		var pause time.Duration
+		if !r.makeDo(ctx, err) {
+			if err := r.awaitRoom(ctx, err, try); err != nil {
+				return err
+			}
+			pause = min(time.Duration(try+1)*time.Second, 10*time.Second)
+		}
+		if err := r.dropPod(ctx); err != nil {
 			return err
 		}
 		if !wait.For(ctx, pause) {
@@ -54,21 +44,72 @@ func (r *jobRun) runPod(ctx context.Context) error {
 	}
 }
 
+// makeDo tells that another pod may do better than the one with the error, and plans it so.
+func (r *jobRun) makeDo(ctx context.Context, err error) bool {
+	var late *lateAgentError
+	var old *noSideCarsError
+	var noExec *noExecError
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case errors.As(err, &late):
+		r.logf("the agent did not come at once (%v): gantry makes the pod again, and waits for it", late)
+		r.patient, r.room = true, newBudget(r.room.limit)
+	case errors.As(err, &old) && !r.beside:
+		r.logf("%v: the services run as ordinary containers of the pod", old)
+		r.beside = true
+	case errors.As(err, &noExec) && r.mayExec:
+		r.logf("gantry cannot check the health of the services (%v): it makes the pod again, and the node checks it", noExec)
+		r.mayExec, r.room = false, newBudget(r.room.limit)
+	default:
+		return false
+	}
+	return true
+}
+
+// awaitRoom is for a pod that its node has refused: nil if there is time for another one.
+func (r *jobRun) awaitRoom(ctx context.Context, err error, try int) error {
+	var refused *rejectedError
+	var old *noSideCarsError
+	switch {
+	case errors.As(err, &old):
+		return verdict.New(verdict.Configuration, "take the side-cars (restartPolicy: Always) out of the pod template", "%w", err)
+	case !errors.As(err, &refused):
+		return err
+	case ctx.Err() != nil:
+		return refused.v
+	case r.room.spent():
+		return fmt.Errorf("there was no room for the pod within %s (%s): %w", r.room.limit, scheduleKey, refused.v)
+	case try == 0:
+		r.logf("the node has refused the job's pod (%v): gantry tries again", refused)
+	}
+	return nil
+}
+
+// dropPod removes a pod that another one is made for, if it was made.
+func (r *jobRun) dropPod(ctx context.Context) error {
+	if r.pod == nil {
+		return nil
+	}
+	return r.d.removePod(ctx, r.pod)
+}
+
 func (r *jobRun) tryPod(ctx context.Context, try int) error {
 	for _, m := range r.members {
 		m.container, m.sight = corev1.Container{}, nil
 	}
-	r.secure = secrets{}
+	r.secure, r.pod = secrets{}, nil
 	if err := r.d.actionCredentials(ctx, &r.secure); err != nil {
 		return err
 	}
-	unique := r.spec.Network.Name
+	again := ""
 	if try > 0 {
-		unique = fmt.Sprintf("%s-%d", unique, try)
+		again = fmt.Sprintf("-%d", try)
 	}
+	unique := r.spec.Network.Name + again
 	p := r.d.podPlan(r.home, r.choice.Mode, r.spec.Labels, r.members, &r.secure)
 	p.meta.Name, p.room, p.log = podName(r.d.opts.Place.Pod, unique, "workflow"), r.room, r.log
-	p.patient, p.beside, p.probes = r.patient, r.beside, !r.mayExec
+	p.again, p.patient, p.beside, p.probes = again, r.patient, r.beside, !r.mayExec
 	pod, notes, err := p.make()
 	if err != nil {
 		return err
@@ -77,10 +118,12 @@ func (r *jobRun) tryPod(ctx context.Context, try int) error {
 		r.sayNotes(notes)
 		r.sayProbes()
 	}
-	if r.pod, err = r.d.createPod(ctx, p, pod); err != nil {
-		return err
+	made, err := r.d.createPod(ctx, p, pod)
+	if err != nil {
+		return r.refusesSideCars(err)
 	}
-	if err := lacksSideCars(pod, r.pod); err != nil {
+	r.pod = made
+	if err := lacksSideCars(pod, made); err != nil {
 		return err
 	}
 	return r.attend(ctx, func(ctx context.Context, l *lookout, m *member) error { return r.d.readyInOwnPod(ctx, l, p, m) })
@@ -88,14 +131,11 @@ func (r *jobRun) tryPod(ctx context.Context, try int) error {
 
 // sayProbes tells that health checks hold up the job's container.
 func (r *jobRun) sayProbes() {
-	if !slices.ContainsFunc(r.members, func(m *member) bool { return m.container.StartupProbe != nil }) {
+	if !slices.ContainsFunc(r.members, func(m *member) bool { return m.container.StartupProbe != nil && m.container.RestartPolicy != nil }) {
 		return
 	}
-	lacking := rbac.Lacking(r.choice.Mode.need(), func(verb, _, resource string) bool {
-		return resource == execAccess.Resource && verb == execAccess.Verb
-	})
 	r.logf("the node checks the health of services, one after the other, and starts the job's container after that, because the service account may not %s\nhint: %s",
-		execAccess, AddToRole(lacking))
+		execAccess, AddToRole([]rbac.Rule{{Resource: execAccess.Resource, Verbs: []string{execAccess.Verb}}}))
 }
 
 // execAccess is what gantry needs to check the health of services itself.
@@ -117,6 +157,16 @@ func lacksSideCars(asked, made *corev1.Pod) error {
 		}
 	}
 	return nil
+}
+
+// refusesSideCars makes that of the refusal of a pod. Without restartPolicy side-cars are init containers, which must not have
+// probes, or what a template may add.
+func (r *jobRun) refusesSideCars(err error) error {
+	if errors.Is(err, kubeapi.ErrInvalid) && strings.Contains(err.Error(), "spec.initContainers[") &&
+		slices.ContainsFunc(r.members, func(m *member) bool { return m.container.RestartPolicy != nil }) {
+		return &noSideCarsError{err.Error()}
+	}
+	return err
 }
 
 // podPlan begins the plan of a pod.
@@ -188,7 +238,10 @@ func (r *jobRun) awaitHealth(ctx context.Context, l *lookout, m *member) error {
 	case m.container.StartupProbe != nil:
 		err = l.awaitStarted(ctx, m.name)
 	default:
-		w.goesOn = true
+		w.byExec, w.patience = true, execPatience
+		if r.choice.Mode == InPod {
+			w.patience = execLimit
+		}
 		err = w.await(ctx, r.d.checkByExec(m.pod, m.name, m.health))
 	}
 	over := new(engine.LimitError)

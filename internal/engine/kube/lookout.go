@@ -141,7 +141,7 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 	if err := l.judgeOthers(pod); err != nil {
 		return err
 	}
-	for _, m := range l.members {
+	for _, m := range slices.Backward(l.members) { // the job's container first: services end with it
 		status := statusOf(pod, m.name)
 		if status == nil {
 			continue
@@ -158,7 +158,7 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-// judgeOthers looks at the containers that run before the job's: the one that brings the agent, and the template's.
+// judgeOthers looks at the containers that come before the job's: the one that brings the agent, and the template's.
 func (l *lookout) judgeOthers(pod *corev1.Pod) error {
 	if s := statusOf(pod, installer); s != nil && l.onlyOneTry() && !slices.ContainsFunc(l.members, func(m *member) bool { return proves(pod, m) }) {
 		if t := otherTrouble(s); t != nil {
@@ -167,15 +167,26 @@ func (l *lookout) judgeOthers(pod *corev1.Pod) error {
 	}
 	for _, s := range pod.Status.InitContainerStatuses {
 		t := otherTrouble(&s)
-		if t == nil || slices.ContainsFunc(l.members, func(m *member) bool { return m.name == s.Name }) {
+		if t == nil || !comesBefore(pod, s.Name) {
 			continue
 		}
-		if t.permanent {
+		if restarts := isSideCar(pod, s.Name) && s.State.Terminated != nil; t.permanent && !restarts {
 			return l.otherVerdict(s.Name, t)
 		}
+		l.noted = t
 		l.say("the container %s, which comes before the job's, does not start yet: %s", s.Name, t.what)
 	}
 	return nil
+}
+
+// comesBefore tells that the pod's containers still wait for an init container that is not a service. A side-car of the template may
+// end and begin after that as it likes.
+func comesBefore(pod *corev1.Pod, name string) bool {
+	_, service := tagsOf(pod)[name]
+	begun := slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Running != nil || s.State.Terminated != nil
+	})
+	return !service && !(begun && isSideCar(pod, name))
 }
 
 // otherTrouble judges a container that may end, if it does so well.
@@ -218,8 +229,8 @@ func (l *lookout) memberVerdict(ctx context.Context, m *member, status *corev1.C
 	if status.State.Terminated != nil && errors.Is(v, engine.ErrUnhealthy) {
 		v.Command = kubectl("-n", l.d.opts.Place.Namespace, "logs", l.pod, "-c", m.name)
 		v.Output = l.d.lastLog(ctx, l.seen(), m.name)
-		if m.health != nil && m.process == native && l.lastUnhealthy(ctx) != "" {
-			v.Err = &worded{fmt.Sprintf("%s is not healthy: its health check fails; the last one said: %s", title, l.lastUnhealthy(ctx)), engine.ErrUnhealthy}
+		if said := l.lastUnhealthy(ctx, m.name); m.container.StartupProbe != nil && said != "" {
+			v.Err = &worded{fmt.Sprintf("%s is not healthy: its health check fails; the last one said: %s", title, said), engine.ErrUnhealthy}
 			v.Hint = healthHint
 		}
 	}
@@ -305,7 +316,7 @@ func (l *lookout) judgeEvent(ctx context.Context, e corev1.Event, waiting []*mem
 		l.say("%s (%s) does not start yet: %s", waiting[i].spec.Title, waiting[i].spec.Image, t.what)
 	case containerOf(e) == installer && l.onlyOneTry():
 		return &lateAgentError{l.otherVerdict(installer, t)}
-	case t.permanent && strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.initContainers"):
+	case t.permanent && strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.initContainers") && comesBefore(l.seen(), containerOf(e)):
 		return l.otherVerdict(containerOf(e), t)
 	}
 	return nil
@@ -388,14 +399,14 @@ func (l *lookout) until(ctx context.Context, wanted func(*corev1.Pod) bool) (*co
 	}
 }
 
-// lastUnhealthy is what the cluster says of the last health check that failed, "" if it says nothing.
-func (l *lookout) lastUnhealthy(ctx context.Context) string {
+// lastUnhealthy is what the cluster says of a container's last health check that failed, "" if it says nothing.
+func (l *lookout) lastUnhealthy(ctx context.Context, container string) string {
 	events, err := l.d.api.Events(context.WithoutCancel(ctx), l.uid)
 	if err != nil {
 		return ""
 	}
 	for _, e := range slices.Backward(events) {
-		if e.Reason == "Unhealthy" {
+		if e.Reason == "Unhealthy" && containerOf(e) == container {
 			return strings.TrimSpace(e.Message)
 		}
 	}
@@ -405,16 +416,22 @@ func (l *lookout) lastUnhealthy(ctx context.Context) string {
 // statusOf finds the status of a container, whatever its kind; nil: there is none yet. A side-car that has ended and was
 // started again counts as ended: what it held is lost.
 func statusOf(pod *corev1.Pod, name string) *corev1.ContainerStatus {
+	s := rawStatusOf(pod, name)
+	if s != nil && s.LastTerminationState.Terminated != nil && isSideCar(pod, name) {
+		ended := *s
+		ended.State, ended.Started, ended.Ready = s.LastTerminationState, nil, false
+		return &ended
+	}
+	return s
+}
+
+// rawStatusOf is what the API says.
+func rawStatusOf(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses, pod.Status.InitContainerStatuses} {
 		for i := range list {
-			if list[i].Name != name {
-				continue
+			if list[i].Name == name {
+				return &list[i]
 			}
-			s := list[i]
-			if end := s.LastTerminationState.Terminated; isSideCar(pod, name) && end != nil {
-				s.State, s.Started, s.Ready = corev1.ContainerState{Terminated: end}, nil, false
-			}
-			return &s
 		}
 	}
 	return nil

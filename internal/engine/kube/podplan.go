@@ -43,6 +43,8 @@ type podPlan struct {
 	meta     metav1.ObjectMeta
 	members  []*member
 	secure   *secrets
+	// again ends the names of folders that services have in the shared volume: those of an earlier pod are not clean.
+	again string
 	// patient: the agent comes in an init container, which is tried until it has come. Else a container beside the job's
 	// brings it, which is sooner by up to a second, but is tried once only.
 	patient bool
@@ -198,7 +200,7 @@ func (p *podPlan) member(pod *corev1.Pod, m *member) error {
 			corev1.VolumeMount{Name: tlsVolume, MountPath: tlsTarget, ReadOnly: true})
 	}
 	m.container.Ports = append(m.container.Ports, containerPorts(m.spec.Ports)...)
-	if m.health != nil && m.process == native && p.probes {
+	if m.health != nil && p.probes {
 		m.container.StartupProbe = quick(m.health.StartupProbe())
 	}
 	for _, h := range m.names() {
@@ -229,7 +231,7 @@ func (p *podPlan) scratch(m *member) string {
 			return path.Dir(mount.Source)
 		}
 	}
-	return path.Join(p.work, "_temp", agent.ParentDir, m.name)
+	return path.Join(p.work, "_temp", agent.ParentDir, m.name+p.again)
 }
 
 // also takes a volume of the runner's pod along, if another pod can have it.

@@ -1,15 +1,21 @@
 package kube_test
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubefake"
+	"github.com/gantry-ci/gantry/internal/podspec/template"
 	"github.com/gantry-ci/gantry/internal/verdict"
 )
 
@@ -55,6 +61,15 @@ func TestServicesAreSideCarsOfTheJob(t *testing.T) {
 	}
 }
 
+// drop has the API server leave out what it does not know.
+func drop(s *kubefake.Server) {
+	s.Admit = func(pod *corev1.Pod) {
+		for i := range pod.Spec.InitContainers {
+			pod.Spec.InitContainers[i].RestartPolicy = nil
+		}
+	}
+}
+
 // A cluster that is too old gets the services as ordinary containers: from there, they would never end.
 func TestAClusterWithoutSideCarsGetsOrdinaryContainers(t *testing.T) {
 	t.Parallel()
@@ -65,16 +80,21 @@ func TestAClusterWithoutSideCarsGetsOrdinaryContainers(t *testing.T) {
 		pod.Spec.NodeName, pod.Status.Phase, pod.Status.Reason = "node1", corev1.PodFailed, "InitContainerRestartPolicyForbidden"
 		return true
 	}
-	drop := func(s *kubefake.Server) {
-		s.Admit = func(pod *corev1.Pod) {
-			for i := range pod.Spec.InitContainers {
-				pod.Spec.InitContainers[i].RestartPolicy = nil
+	reject := func(s *kubefake.Server) {
+		s.Before = func(w http.ResponseWriter, r *http.Request) bool {
+			body, err := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if err != nil || r.Method != http.MethodPost || !bytes.Contains(body, []byte(`"restartPolicy":"Always"`)) {
+				return false
 			}
+			kubefake.Refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "spec.initContainers[0].startupProbe: Forbidden: may not be set")
+			return true
 		}
 	}
 	for name, f := range map[string]*faked{
-		"the API server": ownPod(t, runs, drop),
-		"the kubelet":    ownPod(t, refuse),
+		"the API server drops what it does not know":        ownPod(t, runs, drop),
+		"the API server does not accept probes of the rest": ownPod(t, runs, reject),
+		"the kubelet refuses the pod":                       ownPod(t, refuse),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +114,30 @@ func TestAClusterWithoutSideCarsGetsOrdinaryContainers(t *testing.T) {
 				t.Errorf("there are %+v (%v)", inv, err)
 			}
 		})
+	}
+}
+
+// What a template adds cannot be had otherwise.
+func TestSideCarsOfATemplateNeedACluster(t *testing.T) {
+	t.Parallel()
+	parsed, problems := template.Parse("t.yaml", []byte("spec: {initContainers: [{name: mesh, image: mesh:1, restartPolicy: Always}]}"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for name, cluster := range map[string]func(*kubefake.Server){
+		"the kubelet": func(s *kubefake.Server) {
+			s.Kubelet = func(pod *corev1.Pod) bool {
+				pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, "InitContainerRestartPolicyForbidden"
+				return true
+			}
+		},
+		"the API server": drop,
+	} {
+		f := newFaked(t, kube.Settings{Mode: "pod", Volume: "none", Template: parsed}, cluster)
+		_, err := f.StartJob(t.Context(), f.wholeJob(), &f.log)
+		if v := verdict.Of(err); err == nil || v.Whose != verdict.Configuration || !strings.Contains(v.Hint, "template") {
+			t.Errorf("%s: %v: %+v\n%s", name, err, v, f.log.String())
+		}
 	}
 }
 
@@ -126,6 +170,59 @@ func TestAServiceThatIsStartedAgainHasFailed(t *testing.T) {
 	status, err := f.Inspect(t.Context(), job.Services[0].ID)
 	if err != nil || status.Running || status.ExitCode != 3 {
 		t.Errorf("%+v (%v)", status, err)
+	}
+}
+
+// The node ends side-cars when the job's container has ended. That is no failure of theirs.
+func TestAServiceThatEndsWithTheJobHasNotFailed(t *testing.T) {
+	t.Parallel()
+	f := ownPod(t, runs, func(s *kubefake.Server) {
+		s.Allowed = func(verb, resource string) bool { return resource != "pods/exec" } // so that it has a probe
+	})
+	job, err := f.StartJob(t.Context(), f.wholeJob("--health-cmd", "true"), &f.log)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, f.log.String())
+	}
+	for _, first := range []string{"db", "job"} {
+		f.server.Change(job.Network, func(pod *corev1.Pod) {
+			runs(pod)
+			end := metav1.Now()
+			for _, name := range []string{first, map[string]string{"db": "job", "job": "db"}[first]} {
+				for _, all := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+					for i := range all {
+						if all[i].Name == name {
+							all[i].State, all[i].Started = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, FinishedAt: end}}, new(bool)
+						}
+					}
+				}
+				end.Time = end.Add(2 * time.Second)
+			}
+		})
+		status, err := f.Inspect(t.Context(), job.Services[0].ID)
+		if failed := !status.Running || status.Health == "unhealthy"; err != nil || failed != (first == "db") {
+			t.Errorf("first the %s: %+v (%v)", first, status, err)
+		}
+	}
+}
+
+// Where gantry may run programs, and cannot, the pod is made again for the node to check.
+func TestTheNodeChecksServicesWhereExecFails(t *testing.T) {
+	t.Parallel()
+	f := ownPod(t, runs, func(s *kubefake.Server) {
+		s.Before = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "/exec") {
+				return false
+			}
+			kubefake.Forbid(w, "create", "pods/exec")
+			return true
+		}
+	})
+	job, err := f.StartJob(t.Context(), f.wholeJob("--health-cmd", "true"), &f.log)
+	if err != nil || !strings.Contains(f.log.String(), "cannot check the health") {
+		t.Fatalf("%v\n%s", err, f.log.String())
+	}
+	if c := sideCarOf(f.server.Pod(job.Network)); c == nil || c.StartupProbe == nil {
+		t.Errorf("side-car %+v", c)
 	}
 }
 

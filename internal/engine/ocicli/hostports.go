@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 
 	"github.com/gantry-ci/gantry/internal/createopts"
@@ -63,14 +62,4 @@ func portIsFree(text string) error {
 	return nil
 }
 
-func hasVariable(env []string, name string) bool { return variable(env, name) != "" }
-
-// variable is the value of a variable, "" if it has none.
-func variable(env []string, name string) string {
-	for _, entry := range env {
-		if value, found := strings.CutPrefix(entry, name+"="); found {
-			return value
-		}
-	}
-	return ""
-}
+func hasVariable(env []string, name string) bool { return lookup(env, name) != "" }

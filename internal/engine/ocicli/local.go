@@ -70,12 +70,18 @@ func podmanAddress(env []string) (address string, known bool, err error) {
 		return host, true, nil
 	}
 	dir := "/run"
-	if uid := os.Geteuid(); uid != 0 {
-		if dir = lookup(env, "XDG_RUNTIME_DIR"); dir == "" {
-			dir = "/run/user/" + strconv.Itoa(uid)
-		}
+	if os.Geteuid() != 0 {
+		dir = runtimeDir(env)
 	}
 	return "unix://" + dir + "/podman/podman.sock", true, nil
+}
+
+// runtimeDir is where a user's programs keep what lives as long as they do.
+func runtimeDir(env []string) string {
+	if dir := lookup(env, "XDG_RUNTIME_DIR"); dir != "" {
+		return dir
+	}
+	return "/run/user/" + strconv.Itoa(os.Geteuid())
 }
 
 // lookup is the last value of a variable, "" if it is not set.

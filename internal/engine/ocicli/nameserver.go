@@ -14,12 +14,12 @@ import (
 // forgetNetwork takes a network that is gone out of what rootless Podman's name server serves: Podman leaves it there when it
 // could not publish a port (see checkHostPorts; somebody may have taken it since). What is served is a file of the network's name
 // beside the server's pid (netavark's aardvark-dns, below the runRoot of the user's Podman); on SIGHUP the server reads these
-// again, and ends if there are none. A Podman of root, or one with another runRoot, has no such file.
+// again, and ends if there are none. A Podman of root, or one with another runRoot, has no such file there.
 func (d *Driver) forgetNetwork(network string) error {
-	dir := filepath.Join(variable(d.env, "XDG_RUNTIME_DIR"), "containers/networks/aardvark-dns")
-	if !d.diff.leaksFailedPorts || !filepath.IsAbs(dir) || filepath.Base(network) != network {
+	if !d.diff.leaksFailedPorts || filepath.Base(network) != network {
 		return nil
 	}
+	dir := filepath.Join(runtimeDir(d.env), "containers/networks/aardvark-dns")
 	err := os.Remove(filepath.Join(dir, network))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
