@@ -91,9 +91,9 @@ func kubernetesPlaceKeys() []Key {
 			Doc:   "The volume claim of the work folder, if gantry does not find it in the runner's pod.",
 			field: func(c *Config) any { return &c.Kubernetes.Claim }, value: unlessEmpty(dnsName),
 		}, {
-			Path: "kubernetes.use_scheduler", Default: "false", Example: "true", official: "ACTIONS_RUNNER_USE_KUBE_SCHEDULER",
+			Path: "kubernetes.use_scheduler", Default: "false", Example: "true",
 			Doc: "With a shared volume, let the scheduler choose the node of the job's pod. By default it is the " +
-				"runner's, because most volumes can be mounted on one node only.",
+				"runner's, because most volumes can be mounted on one node only, and the scheduler is asked for that node.",
 			field: func(c *Config) any { return &c.Kubernetes.UseScheduler },
 		}, {
 			Path: "kubernetes.github_volume", Default: "github", Example: "links",
@@ -124,7 +124,8 @@ func kubernetesPodKeys() []Key {
 		}, {
 			Path: "kubernetes.labels", Example: "[repository, workflow, run, job]",
 			Doc: "What the labels of a job's pod tell of it: repository, workflow, run and job, as `io.gantry/repository`, " +
-				"`io.gantry/workflow`, `io.gantry/run` and `io.gantry/job-name`. What may not stand in a label becomes \"-\".",
+				"`io.gantry/workflow`, `io.gantry/run` and `io.gantry/job-name`. What may not stand in a label becomes \"-\". " +
+				"In-pod there is no such pod: nothing is labelled.",
 			field: func(c *Config) any { return &c.Kubernetes.Labels }, value: oneOf("repository", "workflow", "run", "job"),
 		},
 	}

@@ -18,7 +18,7 @@ func TestOfficialVariables(t *testing.T) {
 		"ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS=90", "ACTIONS_RUNNER_IMAGE=runner:1", "GANTRY_KUBERNETES_CLAIM=mine")
 	want := config.Default()
 	want.Kubernetes.Namespace, want.Kubernetes.Pod, want.Kubernetes.Claim = "ci", "runner-1", "mine"
-	want.Kubernetes.UseScheduler, want.Kubernetes.AgentImage = true, "runner:1"
+	want.Kubernetes.AgentImage = "runner:1" // and the scheduler is asked for the runner's node, as that hook does
 	want.Kubernetes.Template = config.Document{File: "/t.yaml"}
 	want.Timeouts.Schedule = 90 * time.Second
 	if diff := cmp.Diff(want, c); diff != "" {

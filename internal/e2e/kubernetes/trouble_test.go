@@ -79,7 +79,7 @@ func troubles(p place, node string) map[string]obstacle {
 	all["Unschedulable"] = obstacle{words: "Insufficient cpu", whose: "infrastructure", change: big}
 	all["OutOfcpu"] = obstacle{words: "OutOfcpu", whose: "infrastructure", change: big, template: "spec: {nodeName: " + node + "}\n"}
 	none := func(*testing.T, *hook.Container, *[]hook.Container) {}
-	all["FailedMount"] = obstacle{words: `FailedMount: MountVolume.SetUp failed for volume "extra"`, whose: "infrastructure", change: none, template: `
+	all["FailedMount"] = obstacle{words: `FailedMount: MountVolume.SetUp failed for volume "extra"`, whose: "configuration", change: none, template: `
 spec:
   volumes: [{name: extra, secret: {secretName: absent}}]
   containers: [{name: $job, volumeMounts: [{name: extra, mountPath: /extra}]}]
@@ -118,6 +118,9 @@ func shown(t *testing.T, r *fakerunner.Runner, words, whose string, job *hook.Co
 	lines := slices.Collect(strings.Lines(res.Output()))
 	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "gantry: "+whose+": ") }) {
 		t.Errorf("it is not the %s's problem:\n%s", whose, res.Output())
+	}
+	if i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, words) }); i >= 0 && !strings.Contains(lines[i], whose) {
+		t.Errorf("what is shown first does not say whose problem it is: %s", lines[i])
 	}
 	select {
 	case after := <-seen:

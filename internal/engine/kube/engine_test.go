@@ -69,9 +69,6 @@ func runSuite(t *testing.T, work kubetest.Work, settings kube.Settings) {
 			enginetest.HostPorts: "ports are those of the pod", enginetest.Builds: "images are built by another program and kept in a registry",
 		},
 	}
-	if settings.Volume == "shared" {
-		fx.Lacks[enginetest.Exec] = "the Role of this mode does not allow any"
-	}
 	if settings.Mode == "in-pod" {
 		fx.Refusal = 30 * time.Second // the kubelet tells no more than 25 events of a pod, and all checks are in one
 	}

@@ -45,6 +45,12 @@ func (d *Driver) fill(f *Facts, h *home, labels map[string]string) {
 	if d.opts.Template != nil {
 		f.NeedsOwnPod = d.opts.Template.NeedsOwnPod()
 	}
+	for key, value := range map[string]string{"limits.cpus": d.opts.Limits.CPUs, "limits.memory": d.opts.Limits.Memory} {
+		if value != "" {
+			f.Limits = append(f.Limits, key)
+		}
+	}
+	slices.Sort(f.Limits)
 	if h == nil {
 		return
 	}

@@ -157,7 +157,7 @@ func TestAVolumeThatCannotBeMountedIsTold(t *testing.T) {
 	spec := f.job()
 	spec.Timeouts = engine.Timeouts{Pull: time.Second, Start: 2 * time.Second}
 	_, err := f.StartJob(t.Context(), spec, &f.log)
-	if v := verdict.Of(err); err == nil || v.Whose != verdict.Infrastructure || !strings.Contains(err.Error(), `secret "s" not found`) {
+	if v := verdict.Of(err); err == nil || v.Whose != verdict.Configuration || !strings.Contains(err.Error(), `secret "s" not found`) {
 		t.Errorf("%v: %+v", err, v)
 	}
 	if !strings.Contains(f.log.String(), "FailedMount") {

@@ -136,7 +136,7 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 		case t.permanent:
 			return l.verdict("the pod "+l.pod, t, "")
 		}
-		l.say("waiting for the pod %s: %s", l.pod, t.what)
+		l.say("waiting for the pod %s: %s", l.pod, t)
 	}
 	if err := l.judgeOthers(pod); err != nil {
 		return err
@@ -153,7 +153,7 @@ func (l *lookout) judge(ctx context.Context, pod *corev1.Pod) error {
 		if t.permanent {
 			return l.memberVerdict(ctx, m, status, t)
 		}
-		l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t.what)
+		l.say("%s (%s) does not start yet: %s", m.spec.Title, m.spec.Image, t)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (l *lookout) judgeOthers(pod *corev1.Pod) error {
 			return l.otherVerdict(s.Name, t)
 		}
 		l.noted = t
-		l.say("the container %s, which comes before the job's, does not start yet: %s", s.Name, t.what)
+		l.say("the container %s, which comes before the job's, does not start yet: %s", s.Name, t)
 	}
 	return nil
 }
@@ -290,9 +290,9 @@ func (l *lookout) readEvents(ctx context.Context, waiting []*member) error {
 		if kubeapi.LastSeen(e).Before(l.start.Add(-eventAge)) {
 			continue
 		}
-		if w := podWarning(e); w != "" {
-			l.warnings = append(l.warnings, w)
-			l.say("the cluster says of the pod %s: %s", l.pod, w)
+		if t := warningTrouble(e); t != nil {
+			l.warnings, l.noted = append(l.warnings, t.what), t
+			l.say("the cluster says of the pod %s: %s", l.pod, t)
 		}
 		if err := l.judgeEvent(ctx, e, waiting); err != nil {
 			return err
@@ -313,7 +313,7 @@ func (l *lookout) judgeEvent(ctx context.Context, e corev1.Event, waiting []*mem
 		return l.memberVerdict(ctx, waiting[i], &corev1.ContainerStatus{}, t)
 	case i >= 0:
 		l.noted = t
-		l.say("%s (%s) does not start yet: %s", waiting[i].spec.Title, waiting[i].spec.Image, t.what)
+		l.say("%s (%s) does not start yet: %s", waiting[i].spec.Title, waiting[i].spec.Image, t)
 	case containerOf(e) == installer && l.onlyOneTry():
 		return &lateAgentError{l.otherVerdict(installer, t)}
 	case t.permanent && strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.initContainers") && comesBefore(l.seen(), containerOf(e)):

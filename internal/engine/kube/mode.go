@@ -40,8 +40,8 @@ type Facts struct {
 	LinkName   string
 	// Served is a container of an earlier job that still is in the pod.
 	Served string
-	// NeedsOwnPod lists what of the administrator's template an ephemeral container cannot have.
-	NeedsOwnPod []string
+	// NeedsOwnPod lists what of the administrator's template an ephemeral container cannot have, Limits what of the limits.
+	NeedsOwnPod, Limits []string
 	// NoAgentImage says why the agent cannot be brought into a pod without a shared volume; "" if it can.
 	NoAgentImage string
 	// Missing are permissions that the service account lacks, of those that any mode needs.
@@ -220,6 +220,10 @@ func (f Facts) ephemeral(add adder) {
 	if len(f.NeedsOwnPod) > 0 {
 		add(true, "take it out of the template, or set kubernetes.mode to pod",
 			"the pod template asks for what an ephemeral container cannot have (%s)", strings.Join(f.NeedsOwnPod, ", "))
+	}
+	if len(f.Limits) > 0 {
+		add(true, "limit the runner's pod instead, or set kubernetes.mode to pod",
+			"an ephemeral container has no limits of its own (%s)", strings.Join(f.Limits, ", "))
 	}
 }
 

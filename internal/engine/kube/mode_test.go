@@ -45,6 +45,8 @@ func TestTheModeFollowsFromTheFacts(t *testing.T) {
 		"outside of the cluster":           {"auto", "auto", arc(outside), kube.PodApart, "not a pod"},
 		"the template needs a pod": {"auto", "auto", arc(claimed, func(f *kube.Facts) { f.NeedsOwnPod = []string{"spec.nodeSelector"} }),
 			kube.PodShared, "spec.nodeSelector"},
+		"there are limits": {"auto", "auto", arc(claimed, func(f *kube.Facts) { f.Limits = []string{"limits.memory"} }),
+			kube.PodShared, "limits.memory"},
 		"auto, but none shared":           {"auto", "none", arc(claimed, served), kube.PodApart, ""},
 		"in-pod is wanted, and served":    {"in-pod", "auto", arc(served), kube.InPod, ""},
 		"pod is wanted":                   {"pod", "auto", arc(claimed), kube.PodShared, ""},

@@ -21,6 +21,9 @@ type trouble struct {
 	permanent bool // it does not pass, so there is no point in waiting
 }
 
+// String is a line for the log: what it is, whose problem, and the next step.
+func (t *trouble) String() string { return fmt.Sprintf("%s (%s: %s)", t.what, t.whose, t.hint) }
+
 // containerTrouble judges the state of a container that is to start; nil: nothing is wrong with it, so far.
 func containerTrouble(state corev1.ContainerState) *trouble {
 	if t := state.Terminated; t != nil {
@@ -54,7 +57,7 @@ func containerTrouble(state corev1.ContainerState) *trouble {
 
 // configTrouble is about a container whose specification the node cannot make sense of.
 func configTrouble(text string) *trouble {
-	t := &trouble{text, nil, verdict.Configuration, "a secret or a config map that the pod template names is missing", false}
+	t := &trouble{text, nil, verdict.Configuration, missingObject, false}
 	if isConfigError(text) {
 		t.whose, t.permanent = verdict.Workflow, true
 		t.hint = "this cluster wants images whose user is not root: choose such an image, or set --user UID in its options"
@@ -165,7 +168,7 @@ func podTrouble(pod *corev1.Pod) *trouble {
 	switch {
 	case rejected(pod):
 		return &trouble{text, nil, verdict.Infrastructure,
-			"the node has no room for the job beside the runner: ask for less in its options, or set ACTIONS_RUNNER_USE_KUBE_SCHEDULER", false}
+			"the node has no room for the job beside the runner: ask for less in its options, or set kubernetes.use_scheduler if the volume allows it", false}
 	case pod.Status.Phase == corev1.PodFailed && pod.Status.Reason != "":
 		return &trouble{text, nil, verdict.Infrastructure, "the cluster has ended the pod: look at its node", true}
 	}
@@ -229,3 +232,19 @@ func podWarning(e corev1.Event) string {
 	}
 	return fmt.Sprintf("%s: %s", e.Reason, strings.TrimSpace(e.Message))
 }
+
+// warningTrouble is a podWarning with a judgement; nil: there is none.
+func warningTrouble(e corev1.Event) *trouble {
+	text := podWarning(e)
+	switch {
+	case text == "":
+		return nil
+	case regexp.MustCompile(`(secret|configmap) ".*" not found`).MatchString(text):
+		return &trouble{text, nil, verdict.Configuration, missingObject, false}
+	case e.Reason == "FailedScheduling":
+		return schedulingTrouble(corev1.PodCondition{Reason: e.Reason, Message: e.Message})
+	}
+	return &trouble{text, nil, verdict.Infrastructure, "look at the pod's events and at its node", false}
+}
+
+const missingObject = "a secret or a config map that the pod template names is missing"

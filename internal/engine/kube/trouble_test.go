@@ -136,6 +136,9 @@ func TestEventsAreJudged(t *testing.T) {
 	if got := podWarning(mount); !strings.Contains(got, "FailedMount") || !strings.Contains(got, `secret "s"`) {
 		t.Errorf("%q", got)
 	}
+	if got := warningTrouble(mount); got == nil || got.whose != verdict.Configuration {
+		t.Errorf("%+v", got)
+	}
 	for _, e := range []corev1.Event{pull, warning("FailedToRetrieveImagePullSecret", "Unable to retrieve some image pull secrets (gantry-pull)", ""), {Reason: "Scheduled"}} {
 		if got := podWarning(e); got != "" {
 			t.Errorf("%q", got)

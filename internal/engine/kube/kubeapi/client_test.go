@@ -277,3 +277,24 @@ func TestWhatWasAllowedBeforeIsAskedAgain(t *testing.T) {
 		t.Errorf("what was allowed before: %v", err)
 	}
 }
+
+// A namespace that is missing, or wrong, looks like one that is forbidden to an account of another one.
+func TestAForbiddenNamespaceMayBeTheWrongOne(t *testing.T) {
+	s := kubefake.New(t)
+	s.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+		kubefake.Forbid(w, "get", "pods")
+		return true
+	}
+	place := s.Place()
+	place.Home = "elsewhere"
+	c, err := kubeapi.New(place, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Pod(t.Context(), "job")
+	for _, word := range []string{"is the namespace " + kubefake.Namespace + " there", "ACTIONS_RUNNER_KUBERNETES_NAMESPACE", "elsewhere", "verbs: [get]"} {
+		if hint := verdict.Of(err).Hint; !strings.Contains(hint, word) {
+			t.Errorf("%q is not in %q", word, hint)
+		}
+	}
+}

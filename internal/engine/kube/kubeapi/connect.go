@@ -30,6 +30,8 @@ const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 type Place struct {
 	Config    *rest.Config
 	Namespace string
+	// Home is the namespace of the pod's service account, "" outside of a pod.
+	Home string
 	// Pod is the name of the pod that this process runs in, "" outside of the cluster.
 	Pod string
 	// Source says where all this comes from, for people: "the pod's service account", "/home/me/.kube/config".
@@ -95,8 +97,8 @@ func (s Sources) fromServiceAccount() (*Place, error) {
 			Host: "https://" + address, BearerTokenFile: filepath.Join(dir, "token"),
 			TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(dir, "ca.crt")},
 		},
-		Namespace: strings.TrimSpace(string(namespace)),
-		Source:    "the pod's service account",
+		Namespace: strings.TrimSpace(string(namespace)), Home: strings.TrimSpace(string(namespace)),
+		Source: "the pod's service account",
 	}, nil
 }
 

@@ -102,6 +102,10 @@ func (c *Client) unanswered(err error) judged {
 func (c *Client) missingRule(q call) string {
 	hint := fmt.Sprintf("allow it to the runner's service account: add to the rules of its Role in the namespace %s\n%s",
 		c.place.Namespace, rbac.Missing(q.verb, q.group, q.subject()))
+	if own := c.place.Home; own != "" && own != c.place.Namespace { // one that does not exist looks the same
+		hint = fmt.Sprintf("is the namespace %s there, and is it the right one (ACTIONS_RUNNER_KUBERNETES_NAMESPACE)? The runner's pod is in %s. If so, %s",
+			c.place.Namespace, own, hint)
+	}
 	return strings.TrimRight(hint, "\n")
 }
 
