@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gantry-ci/gantry/internal/podspec/rbac"
+	"github.com/gantry-ci/gantry/internal/testbed"
 	"github.com/gantry-ci/gantry/internal/testbed/kubetest"
 )
 
@@ -81,6 +82,32 @@ func collect(t *testing.T, p place) {
 		}
 		if removed := strings.Contains(string(out), "removed"); removed != (i == 0) {
 			t.Errorf("the run %d of gantry gc says\n%s", i+1, out)
+		}
+	}
+}
+
+// In the runner's own pod, the credentials of a job are in a secret that other runners may use, too. It goes with the last of them.
+func TestCredentialsGoWithADeadRunner(t *testing.T) {
+	alongside(t)
+	p := places()[0]
+	if kubetest.Inside() {
+		r := p.runner(t)
+		ok(t, r.Prepare(t.Context(), r.JobContainer(image(t, testbed.Busybox)), services(t)...))
+		return
+	}
+	c := kubetest.Open(t)
+	r, env := p.pod(t)
+	r.Enter(t, env...)
+	lent := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "gantry-pull"}}
+	if err := c.Get(t.Context(), lent); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Pod}}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(60 * time.Second); c.Get(t.Context(), lent) == nil; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the secret is still there, with owners %v", lent.OwnerReferences)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
@@ -98,7 +99,12 @@ func (d *Driver) takeBack(ctx context.Context, secret string, jobs []string) err
 	if len(jobs) == 0 {
 		return nil
 	}
-	if err := d.changeLent(ctx, secret, func(l *lent) { l.drop(jobs) }); err != nil {
+	r := newRegistry(d, nil)
+	err := d.changeLent(ctx, secret, func(l *lent) {
+		l.drop(jobs)
+		l.drop(r.abandoned(ctx, l))
+	})
+	if err != nil {
 		return fmt.Errorf("taking the credentials of registries out of the secret %s: %w", secret, err)
 	}
 	return nil
@@ -203,6 +209,31 @@ func (l *lent) write(secret *corev1.Secret) {
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, keyLent, string(users))
 	metav1.SetMetaDataLabel(&secret.ObjectMeta, keyLent, "true")
 	secret.Data = map[string][]byte{corev1.DockerConfigJsonKey: config}
+	l.own(secret)
+}
+
+// own has the cluster delete the secret when the pods of all who borrowed are gone, unless there are accounts of somebody else in
+// it. The last borrowers stay its owners when they have given everything back.
+func (l *lent) own(secret *corev1.Secret) {
+	borrowed := map[string]bool{}
+	owners := map[types.UID]metav1.OwnerReference{}
+	for _, b := range l.borrowers {
+		for _, repository := range b.Repositories {
+			borrowed[repository] = true
+		}
+		if uid := types.UID(b.UID); uid != "" {
+			owners[uid] = metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: b.Pod, UID: uid}
+		}
+	}
+	for repository := range l.config.Auths {
+		if !borrowed[repository] {
+			secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Pod" })
+			return
+		}
+	}
+	if len(owners) > 0 {
+		secret.OwnerReferences = slices.SortedFunc(maps.Values(owners), func(a, b metav1.OwnerReference) int { return strings.Compare(a.Name, b.Name) })
+	}
 }
 
 func firstKey(pull map[string]engine.Credentials) string { return slices.Sorted(maps.Keys(pull))[0] }

@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"crypto/rand"
 	"io"
 	"net/http"
 	"os"
@@ -13,9 +14,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gantry-ci/gantry/internal/engine"
 	"github.com/gantry-ci/gantry/internal/engine/kube"
+	"github.com/gantry-ci/gantry/internal/engine/kube/kubeapi"
 	"github.com/gantry-ci/gantry/internal/engine/kube/kubefake"
 )
 
@@ -61,7 +64,7 @@ func newLenders(t *testing.T, runners ...string) *lenders {
 }
 
 func (l *lenders) runner(name string) {
-	l.server.Put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{
+	l.server.Put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + rand.Text())}, Spec: corev1.PodSpec{
 		Volumes:          []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		Containers:       []corev1.Container{{Name: "runner", VolumeMounts: []corev1.VolumeMount{{Name: "work", MountPath: l.work}}}},
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: lentName}},
@@ -177,5 +180,38 @@ func TestWhatCannotBeKnownStaysLent(t *testing.T) {
 	l.holds("j1", "j2")
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("the job has waited %s to know", took)
+	}
+}
+
+// The secret goes with the last of the runners that have credentials in it, unless it is somebody else's, too.
+func TestLentCredentialsGoWithTheirRunners(t *testing.T) {
+	t.Parallel()
+	l := newLenders(t, "one", "two", "three")
+	owners := func() (names []string) {
+		for _, o := range l.server.Secrets()[lentName].OwnerReferences {
+			names = append(names, o.Kind+" "+o.Name)
+		}
+		return names
+	}
+	l.start("one", "j1")
+	l.start("two", "j2")
+	if got := owners(); !slices.Equal(got, []string{"Pod one", "Pod two"}) {
+		t.Errorf("owners %q", got)
+	}
+	api, err := kubeapi.New(l.server.Place(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := api.Secret(t.Context(), lentName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret.Data[corev1.DockerConfigJsonKey] = []byte(strings.Replace(string(secret.Data[corev1.DockerConfigJsonKey]), `"auths":{`, `"auths":{"registry.example.com":{"username":"ours","password":"p"},`, 1))
+	if err := api.UpdateSecret(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	l.start("three", "j3")
+	if got := owners(); len(got) > 0 {
+		t.Errorf("with somebody else's account in it: owners %q", got)
 	}
 }
