@@ -34,6 +34,14 @@ func TestAHookKilledAnywhereLeavesNothing(t *testing.T) {
 			for _, at := range killedInStep() {
 				killed += kill(t, r, at, containerStep)
 			}
+			for script, places := range killedInScript() {
+				for _, at := range places {
+					killed += kill(t, r, at, func(ctx context.Context, _ *testing.T, r *fakerunner.Runner) *fakerunner.Result {
+						return r.RunScript(ctx, script)
+					})
+				}
+			}
+			ok(t, scriptStep(t, r, "for i in $(seq 300); do pgrep -f '[s]leep 4321' || exit 0; sleep 0.1; done; exit 1"))
 			nothingIsLeft(t, r)
 		})
 		for _, at := range killedInCleanup() {
@@ -54,6 +62,17 @@ func killedInPrepare() []string {
 
 func killedInStep() []string {
 	return []string{"step-start", "step-image", "step-agent-folder", "step-run-starting", "step-run-started", "step-started", "step-claimed", "client-output", "step-gone"}
+}
+
+// killedInScript are places by the script in which they are reached: one that would go on, and one that ends.
+func killedInScript() map[string][]string {
+	return map[string][]string{
+		"echo begun; exec sleep 4321": {
+			"fast-read", "fast-record", "script-opening-files", "script-asking", "client-dialled", "client-asked", "client-output",
+		},
+		"echo begun; sleep 0.1; echo ended":                             {"client-exit-read", "client-done", "fast-answered"},
+		"echo begun; head -c 2000000 /dev/zero | tr '\\0' x; sleep 0.5": {"client-acknowledging"},
+	}
 }
 
 func killedInCleanup() []string {

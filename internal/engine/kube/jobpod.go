@@ -81,7 +81,7 @@ func (r *jobRun) awaitRoom(ctx context.Context, err error, try int) error {
 	case r.room.spent():
 		return fmt.Errorf("there was no room for the pod within %s (%s): %w", r.room.limit, scheduleKey, refused.v)
 	case try == 0:
-		r.logf("the node has refused the job's pod (%v): gantry tries again", refused)
+		r.logf("the node has refused the job's pod (%v; %s: %s): gantry tries again", refused, refused.v.Whose, refused.v.Hint)
 	}
 	return nil
 }
