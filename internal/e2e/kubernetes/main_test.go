@@ -92,6 +92,7 @@ func (p place) outside(t *testing.T) bool {
 func (p place) pod(t *testing.T, change ...func(*kubetest.RunnerSpec)) (*kubetest.Runner, []string) {
 	t.Helper()
 	c := kubetest.Open(t)
+	c.Registries(t)
 	programs := os.Getenv(envPrograms)
 	spec := kubetest.RunnerSpec{
 		Work: p.work, Copy: []string{programs}, Rules: policy(rbac.Rules(rbac.Need{Mode: p.mode, Volume: p.volume})),

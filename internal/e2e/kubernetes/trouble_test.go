@@ -77,7 +77,9 @@ func troubles(p place, node string) map[string]obstacle {
 	}
 	big := func(_ *testing.T, job *hook.Container, _ *[]hook.Container) { job.CreateOptions = "--cpus 1000" }
 	all["Unschedulable"] = obstacle{words: "Insufficient cpu", whose: "infrastructure", change: big}
-	all["OutOfcpu"] = obstacle{words: "OutOfcpu", whose: "infrastructure", change: big, template: "spec: {nodeName: " + node + "}\n"}
+	if node != "" { // of a given cluster it is not known
+		all["OutOfcpu"] = obstacle{words: "OutOfcpu", whose: "infrastructure", change: big, template: "spec: {nodeName: " + node + "}\n"}
+	}
 	none := func(*testing.T, *hook.Container, *[]hook.Container) {}
 	all["FailedMount"] = obstacle{words: `FailedMount: MountVolume.SetUp failed for volume "extra"`, whose: "configuration", change: none, template: `
 spec:

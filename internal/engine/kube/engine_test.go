@@ -81,6 +81,7 @@ func enter(t *testing.T, work kubetest.Work, settings kube.Settings) { enterAs(t
 func enterAs(t *testing.T, work kubetest.Work, settings kube.Settings, change ...func(*kubetest.RunnerSpec)) {
 	t.Parallel()
 	cluster := kubetest.Open(t)
+	cluster.Registries(t)
 	programs := os.Getenv(envPrograms)
 	spec := kubetest.RunnerSpec{Work: work, Copy: []string{programs}, Rules: rules(settings), Change: func(pod *corev1.Pod) {
 		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "gantry-pull"}}

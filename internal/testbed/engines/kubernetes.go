@@ -98,17 +98,19 @@ func (b *Bed) joinKubernetes(ctx context.Context, made *built) error {
 	node := b.node()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return node.Join(ctx) })
-	group.Go(func() error {
-		client := registryClient{server: &b.state.Facts.Kubernetes.Registry}
-		for _, image := range made.images {
-			name, tag, _ := strings.Cut(image.Name, ":")
-			if err := client.push(ctx, name, tag, image); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	group.Go(func() error { return made.pushAll(ctx, &b.state.Facts.Kubernetes.Registry) })
 	return group.Wait()
+}
+
+// pushAll brings all images into a registry.
+func (i *built) pushAll(ctx context.Context, server *testbed.RegistryServer) error {
+	for _, image := range i.images {
+		name, tag, _ := strings.Cut(image.Name, ":")
+		if err := (registryClient{server: server}).push(ctx, name, tag, image); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *Bed) endKubernetes(ctx context.Context) error {

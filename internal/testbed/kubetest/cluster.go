@@ -64,6 +64,15 @@ func (c *Cluster) Own(t testing.TB) {
 	}
 }
 
+// Registries sees that there are registries that the cluster's nodes can pull from. In somebody's cluster that has none, the test
+// is skipped.
+func (c *Cluster) Registries(t testing.TB) {
+	t.Helper()
+	if c.Registry.Addr == "" || c.Private.Addr == "" {
+		t.Skip("this needs registries of the given cluster: set GANTRY_TEST_CLUSTER_REGISTRY=HOST:PORT and GANTRY_TEST_CLUSTER_PRIVATE=USER:PASSWORD@HOST:PORT")
+	}
+}
+
 // Namespace makes a namespace with labels (NAME=VALUE), in which pods can be made. It is deleted with all that it has
 // when the test ends, which does not wait for it; when the test has failed, what happened there is shown first.
 func (c *Cluster) Namespace(t testing.TB, labels ...string) string {

@@ -36,9 +36,18 @@ func (r *remote) kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// copyIn sends the folder through the API server. The last word tells that all of it has arrived: an exec whose input
-// ends early succeeds.
-func (r *remote) copyIn(ctx context.Context, from, to string, _ int64) error {
+// copyIn sends the folder through the API server, again if it has not arrived: kubectl at times discards what it gets first.
+func (r *remote) copyIn(ctx context.Context, from, to string, _ int64) (err error) {
+	for range 3 {
+		if err = r.tryCopyIn(ctx, from, to); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// tryCopyIn ends with a word which tells that all has arrived: an exec whose input ends early succeeds.
+func (r *remote) tryCopyIn(ctx context.Context, from, to string) error {
 	const word = "arrived"
 	cmd := r.kubectl(ctx, "sh", "-c", `mkdir -p "$0" && tar -x -C "$0" -f - && echo `+word, to)
 	var out strings.Builder
