@@ -23,7 +23,15 @@ const endFile = "/gantry-test/end"
 // ended but is still there leaves its job, which `gantry gc` of another runner removes.
 func TestADeadRunnerLeavesNothing(t *testing.T) {
 	alongside(t)
-	p := place{"pod, no volume", kubetest.NoVolume, rbac.Pod, rbac.None}
+	for _, p := range places() {
+		if p.mode == rbac.Pod { // in-pod, all but credentials is in the runner's pod
+			t.Run(p.name, func(t *testing.T) { deadRunner(t, p) })
+		}
+	}
+}
+
+func deadRunner(t *testing.T, p place) {
+	alongside(t)
 	if kubetest.Inside() {
 		if os.Getenv("COLLECT") == "" {
 			ok(t, prepare(t.Context(), t, p.runner(t)))
