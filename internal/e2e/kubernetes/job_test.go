@@ -45,27 +45,3 @@ func playJob(t *testing.T, r *fakerunner.Runner) {
 	ok(t, r.Cleanup(ctx))
 	ok(t, r.Cleanup(ctx))
 }
-
-// An action may come with an account for its image's registry. It is known to the job's pod, or the runner's, from then on.
-func TestAnActionWhoseImageWantsAnAccount(t *testing.T) {
-	sideBySide(t, func(t *testing.T, p place) {
-		if p.outside(t) {
-			return
-		}
-		private := testbed.Kubernetes(t).Private
-		r := p.runner(t)
-		account := &hook.Registry{Username: private.User, Password: private.Password, ServerURL: private.Addr}
-		with := r.JobContainer(private.Addr + "/" + testbed.Bash)
-		with.Registry = account
-		for _, job := range []*hook.Container{r.JobContainer(image(t, testbed.Busybox)), with} {
-			ok(t, r.Prepare(t.Context(), job))
-			action := r.ContainerStep(private.Addr+"/"+testbed.Busybox, "-c", "echo it runs")
-			action.EntryPoint = "/bin/sh"
-			action.Registry = account
-			if said := ok(t, r.Call(t.Context(), hook.RunContainerStep, action)).Stdout; said != "it runs\n" {
-				t.Errorf("it says %q", said)
-			}
-			ok(t, r.Cleanup(t.Context()))
-		}
-	})
-}

@@ -286,8 +286,7 @@ func (p *podPlan) secrets(pod *corev1.Pod) error {
 		}
 		listens = listens || m.process == ownAgent && p.reached() == byAddress
 	}
-	ofJob := slices.ContainsFunc(p.members, func(m *member) bool { return m.role != stepRole })
-	if len(p.secure.pull) > 0 || ofJob { // a step may want one later: see addPull
+	if len(p.secure.pull) > 0 {
 		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: p.secure.pullName()})
 	}
 	if !listens {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -123,33 +122,7 @@ func repository(spec engine.ContainerSpec) string {
 }
 
 // pullName is the name of the secret with the credentials of registries.
-func (s *secrets) pullName() string { return pullNameOf(s.name) }
-
-func pullNameOf(pod string) string { return pod + "-pull" }
-
-// addPull puts the credentials of a step's image where the kubelet finds them: into the secret that the job's pod names for this.
-// The Role lets gantry make secrets and delete them, but not change them.
-func (d *Driver) addPull(ctx context.Context, pod string, meta metav1.ObjectMeta, pull map[string]engine.Credentials) error {
-	meta.Name = pullNameOf(pod)
-	known := auths{map[string]auth{}}
-	there, err := d.api.Secret(ctx, meta.Name)
-	if err == nil {
-		if err = json.Unmarshal(there.Data[corev1.DockerConfigJsonKey], &known); err == nil {
-			err = d.api.DeleteSecret(ctx, meta.Name, string(there.UID))
-		}
-	} else if errors.Is(err, engine.ErrNotFound) {
-		err = nil
-	}
-	if err == nil {
-		for repository, c := range pull {
-			known.Auths[repository] = authOf(c)
-		}
-		err = d.api.CreateSecret(ctx, &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{
-			corev1.DockerConfigJsonKey: known.encode(),
-		}})
-	}
-	return wrap(err, "keeping the credentials of a registry in the secret "+meta.Name)
-}
+func (s *secrets) pullName() string { return s.name + "-pull" }
 
 // create makes the objects. It can be called again.
 func (s *secrets) create(ctx context.Context, d *Driver, meta metav1.ObjectMeta, withPull bool) error {
@@ -191,11 +164,7 @@ func dockerConfig(pull map[string]engine.Credentials) []byte {
 	for repository, c := range pull {
 		all.Auths[repository] = authOf(c)
 	}
-	return all.encode()
-}
-
-func (a auths) encode() []byte {
-	text, err := json.Marshal(a)
+	text, err := json.Marshal(all)
 	if err != nil {
 		panic(err) // strings can be encoded
 	}

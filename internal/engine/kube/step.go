@@ -259,11 +259,6 @@ func (s *stepRun) startInJob(ctx context.Context, m *member) error {
 	if err := s.finish(s.job, listen); err != nil {
 		return err
 	}
-	if s.secure.credentials(m); len(s.secure.pull) > 0 {
-		if err := s.d.addPull(ctx, s.job.Name, s.d.owned(s.home, s.spec.Labels), s.secure.pull); err != nil {
-			return err
-		}
-	}
 	return s.add(ctx, s.job.Name)
 }
 

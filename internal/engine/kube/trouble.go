@@ -227,23 +227,10 @@ func podWarning(e corev1.Event) string {
 	switch {
 	case e.Type != corev1.EventTypeWarning, containerOf(e) != "":
 		return ""
-	case e.Reason == "FailedToRetrieveImagePullSecret" && onlyOurs(e):
+	case e.Reason == "FailedToRetrieveImagePullSecret" && strings.Contains(e.Message, lentPrefix):
 		return "" // it is there only while a job needs it
 	}
 	return fmt.Sprintf("%s: %s", e.Reason, strings.TrimSpace(e.Message))
-}
-
-// onlyOurs tells that all pull secrets that an event misses are those that gantry makes when they are needed. It names them
-// between parentheses.
-func onlyOurs(e corev1.Event) bool {
-	_, rest, _ := strings.Cut(e.Message, "(")
-	names, _, _ := strings.Cut(rest, ")")
-	for name := range strings.SplitSeq(names, ", ") {
-		if !strings.HasPrefix(name, lentPrefix) && name != pullNameOf(e.InvolvedObject.Name) {
-			return false
-		}
-	}
-	return true
 }
 
 // warningTrouble is a podWarning with a judgement; nil: there is none.
